@@ -60,8 +60,10 @@ func (s *stage) checkDelivered() error {
 	if len(mails) != count {
 		return fmt.Errorf("delivered: want %d messages, got %d", count, len(mails))
 	}
-	if n, err := s.mta.Held(s.domain); held > 0 && (err != nil || n != held) {
-		return fmt.Errorf("delivered: want %d on hold, got %d (%w)", held, n, err)
+	if n, err := s.mta.Held(s.domain); err != nil {
+		return err
+	} else if n != held {
+		return fmt.Errorf("delivered: want %d on hold, got %d", held, n)
 	}
 	var errs []error
 	for i, m := range mails {

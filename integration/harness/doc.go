@@ -5,6 +5,6 @@
 // to. Each [Case] gets a filter process of its own, with its own zone, lists
 // and data directory, on the milter address that the MTA knows. Everything
 // listens on loopback, on ports that were free, with its files in a short
-// directory below /tmp (Unix sockets have 108 bytes, and the MTAs' users must
+// directory below /run (Unix sockets have 108 bytes, and the MTAs' users must
 // be able to walk there). Nothing of the machine's own mail set-up is touched.
 package harness

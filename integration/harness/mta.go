@@ -145,9 +145,6 @@ func (m *MTA) startSendmail(s settings) error {
 	if err := os.WriteFile(cf, out, 0o644); err != nil {
 		return err
 	}
-	if err := os.Chmod(filepath.Join(s.Dir, "conf", "cert.pem"), 0o600); err != nil {
-		return err
-	}
 	m.proc, err = start(nil, "unshare", "--uts", "sh", "-c", `hostname "$1"; shift; exec "$@"`, "sh",
 		s.Name, sendmailBinary(), "-C"+cf, "-D", filepath.Join(s.Dir, "debug"), "-d64.10", "-bD", "-q2s")
 	return err
@@ -225,7 +222,8 @@ func run(name string, args ...string) error {
 	return nil
 }
 
-// writeCert makes a self-signed certificate, with its key in the same file.
+// writeCert makes a self-signed certificate, with its key in the same file, and
+// beside it ca.pem without the key.
 func writeCert(path string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -241,7 +239,9 @@ func writeCert(path string) error {
 	if err != nil {
 		return err
 	}
-	all := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	all = append(all, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})...)
-	return os.WriteFile(path, all, 0o600)
+	public := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
+	private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	return errors.Join(
+		os.WriteFile(path, append(private, public...), 0o600),
+		os.WriteFile(filepath.Join(filepath.Dir(path), "ca.pem"), public, 0o644))
 }

@@ -52,10 +52,15 @@ func (p *player) play(script []string) error {
 			return fmt.Errorf("dialogue: %s %s: %w", word, arg, err)
 		}
 	}
+	return nil
+}
+
+// quit ends the session politely.
+func (p *player) quit() {
 	if p.client != nil && p.client.Line("QUIT") == nil {
 		_, _ = p.client.Reply() // the MTA may have closed first
 	}
-	return nil
+	p.hangUp()
 }
 
 // retry plays a block until all of it goes as wanted, or the time is over.
@@ -65,12 +70,12 @@ func (p *player) retry(limit string, block []string) error {
 		return err
 	}
 	for end := time.Now().Add(d); ; time.Sleep(200 * time.Millisecond) {
+		p.quit()
 		sent := len(p.sent)
 		if err = p.play(block); err == nil || time.Now().After(end) {
 			return err
 		}
 		p.sent = p.sent[:sent]
-		p.hangUp()
 	}
 }
 

@@ -38,7 +38,7 @@ type lane struct {
 
 // NewWorld makes a world for a program; Close ends all of it.
 func NewWorld(bin string) (*World, error) {
-	dir, err := os.MkdirTemp("/tmp", "mw")
+	dir, err := os.MkdirTemp("/run", "mw") // not /tmp: Sendmail wants no world-writable parents
 	if err != nil {
 		return nil, err
 	}
@@ -230,7 +230,7 @@ func (s *stage) config(dns string) (map[string]any, error) {
 func (s *stage) act() error {
 	p := player{stage: s}
 	err := p.play(lines(s.c.dialogue, s.mta.Kind))
-	p.hangUp()
+	p.quit()
 	if err == nil {
 		err = errors.Join(s.checkDelivered(), s.checkLogs(), s.checkMetrics())
 	}
