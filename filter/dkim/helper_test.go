@@ -191,13 +191,17 @@ func verify(t testing.TB, z zone, msg string, n int, opt Options) []Finding {
 }
 
 func verifyParts(z zone, h mail.Header, body string, n int, opt Options) []Finding {
+	return verifyBytes(z, h, []byte(body), n, opt)
+}
+
+func verifyBytes(z zone, h mail.Header, body []byte, n int, opt Options) []Finding {
 	if opt.Now.IsZero() {
 		opt.Now = time.Now()
 	}
 	v := New(context.Background(), z, h, opt)
 	for len(body) > 0 {
 		k := min(n, len(body))
-		v.Write([]byte(body[:k]))
+		v.Write(body[:k])
 		body = body[k:]
 	}
 	return v.Close()

@@ -42,12 +42,12 @@ func (b *Body) Write(p []byte) (int, error) {
 func (b *Body) Sum() [sha256.Size]byte {
 	if b.cr {
 		b.release()
-		b.put([]byte{'\r'})
+		b.putText("\r")
 	}
 	// RFC 6376, 3.4.3: simple turns an empty body into one CRLF; 3.4.4: relaxed
 	// leaves it empty. Trailing empty lines are those still held back.
 	if b.some || b.canon == Simple {
-		b.put([]byte("\r\n"))
+		b.putText("\r\n")
 	}
 	b.sum.Write(b.out)
 	var sum [sha256.Size]byte
@@ -73,17 +73,27 @@ func (b *Body) put(p []byte) {
 	b.out = append(b.out, p...)
 }
 
+// putText is put for a few bytes of our own.
+func (b *Body) putText(s string) {
+	b.some = true
+	if len(b.out)+len(s) > outSize {
+		b.sum.Write(b.out)
+		b.out = b.out[:0]
+	}
+	b.out = append(b.out, s...)
+}
+
 // release hashes the line ends and the white space that were held back: other
 // bytes follow, so they count.
 func (b *Body) release() {
 	const lines = "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n"
 	for b.run > 0 {
 		n := min(b.run, uint64(len(lines)/2))
-		b.put([]byte(lines[:2*n]))
+		b.putText(lines[:2*n])
 		b.run -= n
 	}
 	if b.blank {
-		b.put([]byte{' '})
+		b.putText(" ")
 		b.blank = false
 	}
 }
@@ -118,7 +128,7 @@ func (b *Body) leading(p []byte) []byte {
 		case b.cr: // the CR held back was data
 			b.cr = false
 			b.release()
-			b.put([]byte{'\r'})
+			b.putText("\r")
 			continue
 		case p[0] == '\r':
 			b.cr = true
@@ -142,7 +152,7 @@ func (b *Body) relaxed(p []byte) {
 		case b.cr: // the CR held back was data
 			b.cr = false
 			b.release()
-			b.put([]byte{'\r'})
+			b.putText("\r")
 			continue
 		case c == '\r':
 			b.cr = true
@@ -169,12 +179,11 @@ const window = 256
 func canonical(p []byte) int {
 	n := 1
 	for n < len(p) {
-		w := p[n:min(n+window, len(p))]
-		k := canonicalWindow(w)
-		n += k
-		if k < len(w) {
+		k := canonicalWindow(p[n:min(n+window, len(p))])
+		if k == 0 {
 			break
 		}
+		n += k
 	}
 	return n
 }
