@@ -162,13 +162,14 @@ func TestClaims(t *testing.T) {
 		"mx . example . net; dkim=pass",
 		"mx.example.net\x00; dkim=pass",
 		"mx.exa\x00mple.net; dkim=pass",
-		"mx.ex\u00adample.net; dkim=pass",          // soft hyphen
-		"\ufeffmx.example.net; dkim=pass",          // byte order mark
-		"mx\u3002example\u3002net; dkim=pass",      // ideographic full stop
-		"ｍｘ.example.net; dkim=pass",                // full width
-		"=?utf-8?q?mx=2Eexample.net?=; dkim=pass",  // encoded word
-		"=?us-ascii?b?bXguZXhhbXBsZS5uZXQ=?=; x=y", // encoded word
-		"; mx.example.net; dkim=pass",              // empty first part
+		"mx.ex\u00adample.net; dkim=pass",           // soft hyphen
+		"\ufeffmx.example.net; dkim=pass",           // byte order mark
+		"mx\u3002example\u3002net; dkim=pass",       // ideographic full stop
+		"ｍｘ.example.net; dkim=pass",                 // full width
+		"=?utf-8?q?mx=2Eexample.net?=; dkim=pass",   // encoded word
+		"=?us-ascii?b?bXguZXhhbXBsZS5uZXQ=?=; x=y",  // encoded word
+		"=?a?bad =?utf-8?q?mx=2Eexample.net?=; x=y", // a broken word before it
+		"; mx.example.net; dkim=pass",               // empty first part
 		"<mx.example.net>; dkim=pass",
 		"x mx.example.net; dkim=pass",
 		"other.example (mx.example.net); dkim=pass",   // some read any word

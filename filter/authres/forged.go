@@ -1,12 +1,11 @@
 package authres
 
 import (
-	"io"
-	"mime"
 	"slices"
 	"strings"
 	"unicode"
 
+	"mailwicket/filter/author/encword"
 	"mailwicket/filter/mail"
 )
 
@@ -92,13 +91,8 @@ func Claims(value, id string) bool {
 	if claims(value, id) {
 		return true
 	}
-	if !strings.Contains(value, "=?") {
-		return false
-	}
 	// Many libraries decode encoded words before they parse.
-	d := mime.WordDecoder{CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}
-	decoded, err := d.DecodeHeader(value)
-	return err == nil && claims(decoded, id)
+	return strings.Contains(value, "=?") && claims(encword.Decode(value), id)
 }
 
 func claims(value, id string) bool {
