@@ -1,0 +1,185 @@
+package list
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"runtime/debug"
+)
+
+// Kinds of errors of Load, beside those of package fs.
+var (
+	ErrMostlyBad = errors.New("more bad lines than good ones")
+	ErrEmptied   = errors.New("the file is empty but had entries before")
+	ErrChanging  = errors.New("the file changed while it was read")
+	ErrTooLarge  = errors.New("the list is too large")
+
+	errNotRegular = errors.New("not a regular file")
+)
+
+// manyEntries makes a list so large that what its reading left behind, the old
+// set above all, is given back before the next one is read.
+const manyEntries = 500_000
+
+// Load reads every list whose set is not of the version that is there now. A
+// list that cannot be read keeps its old set, or stays empty, and is told in
+// the joined error with file, cause and remedy.
+func (b *Book) Load(ctx context.Context) error { return b.load(ctx, true) }
+
+// load reads what has changed; again, where retry, what was refused before.
+// Lists are read one at a time, so that only one is in memory twice.
+func (b *Book) load(ctx context.Context, retry bool) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var errs []error
+	for _, l := range b.lists {
+		if ctx.Err() != nil {
+			return errors.Join(append(errs, ctx.Err())...)
+		}
+		if err := b.refresh(ctx, l, retry); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// refresh brings one list up to date.
+func (b *Book) refresh(ctx context.Context, l *list, retry bool) error {
+	v, err := l.src.version()
+	if err != nil {
+		return b.failed(l, "", err)
+	}
+	old := l.live.Load()
+	if old != nil && old.version == v {
+		l.err.Store(nil)
+		return nil
+	}
+	if f := l.err.Load(); f != nil && l.tried == v && !retry {
+		return f.err
+	}
+	next, err := l.read(ctx, b.o.MaxBytes, old)
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return b.failed(l, v, err)
+	}
+	next.loaded = b.o.Now()
+	l.live.Store(next)
+	l.err.Store(nil)
+	b.loaded(l, next)
+	if next.entries >= manyEntries {
+		old = nil
+		debug.FreeOSMemory()
+	}
+	return nil
+}
+
+// read reads the present version and judges it.
+func (l *list) read(ctx context.Context, limit int64, old *content) (*content, error) {
+	in, err := l.src.open()
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	before, err := in.version()
+	if err != nil {
+		return nil, err
+	}
+	expect := 0
+	if old != nil {
+		expect = old.names.Len()
+	}
+	r := newReader(l.Kind, expect)
+	if err := r.read(ctx, in, limit); err != nil {
+		return nil, err
+	}
+	after, err := in.version()
+	if err != nil {
+		return nil, err
+	}
+	if before != after {
+		return nil, ErrChanging
+	}
+	next := r.content()
+	next.version = before
+	return next, judge(next, old)
+}
+
+// judge tells whether a list that was read is to be believed.
+func judge(next, old *content) error {
+	if next.bad > next.good {
+		first := next.badLines[0]
+		return fmt.Errorf("%w: %d of %d, the first is line %d: %q is %s",
+			ErrMostlyBad, next.bad, next.bad+next.good, first.Number, first.Text, first.Why)
+	}
+	if !next.filled && old != nil && old.entries > 0 {
+		return ErrEmptied
+	}
+	return nil
+}
+
+// failed notes and tells why a list could not be brought up to date.
+func (b *Book) failed(l *list, tried version, cause error) error {
+	keeps := "it is empty until then"
+	if c := l.live.Load(); c != nil {
+		keeps = fmt.Sprintf("its %d entries of %s stay in force", c.entries, c.loaded.Format("2006-01-02 15:04"))
+	}
+	err := fmt.Errorf("list %q: %s: %w: %s; %s", l.Name, l.src.name(), bare(cause), remedy(cause, l.Kind), keeps)
+	l.tried = tried
+	if f := l.err.Swap(&failure{err}); f != nil && f.err.Error() == err.Error() {
+		return err
+	}
+	b.o.Log.Error("list not loaded", slog.String("list", l.Name), slog.String("err", err.Error()))
+	if b.o.Observer.Failed != nil {
+		b.o.Observer.Failed(l.Name, err)
+	}
+	return err
+}
+
+// bare takes the file's name off, which is told already.
+func bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// remedy tells the administrator what to do.
+func remedy(err error, k Kind) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "create the file or correct its path in the configuration"
+	case errors.Is(err, fs.ErrPermission):
+		return "let the filter's user read the file and search its directories"
+	case errors.Is(err, errNotRegular):
+		return "name a file, not a directory, pipe or device"
+	case errors.Is(err, ErrMostlyBad):
+		return fmt.Sprintf("see whether the file is meant for a list of type %q", k)
+	case errors.Is(err, ErrEmptied):
+		return "fill it, or leave a comment line in it if it is meant to be empty"
+	case errors.Is(err, ErrChanging):
+		return "write a new file and rename it over the old one; it is tried again"
+	case errors.Is(err, ErrTooLarge):
+		return "split it into several lists"
+	}
+	return "see whether the file is whole"
+}
+
+func (b *Book) loaded(l *list, c *content) {
+	attrs := []any{slog.String("list", l.Name), slog.String("source", l.src.name()),
+		slog.Int("entries", c.entries), slog.Int("bad", c.bad)}
+	if c.bad == 0 {
+		b.o.Log.Info("list loaded", attrs...)
+	} else {
+		first := c.badLines[0]
+		b.o.Log.Warn("list loaded", append(attrs, slog.Int("bad_line", first.Number),
+			slog.String("text", first.Text), slog.String("why", first.Why))...)
+	}
+	if b.o.Observer.Loaded != nil {
+		b.o.Observer.Loaded(l.Name, c.entries, c.bad, c.loaded)
+	}
+}

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package set
+
+func mmap(int) []byte { return nil }
+
+func munmap([]byte) {}
