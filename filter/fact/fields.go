@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"mailwicket/filter/mail"
 )
@@ -25,7 +27,12 @@ const (
 var kindNames = [...]string{"text", "number", "yes/no", "address", "duration"}
 
 // String gives the word used in the manual and in errors.
-func (k Kind) String() string { return kindNames[k] }
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind(%d)", uint8(k))
+}
 
 // Value is one field as rules see it. Which member counts follows from the
 // field's Kind.
@@ -47,15 +54,17 @@ type Field struct {
 	Stage mail.Stage // the earliest stage at which it can be known
 	Check string     // the check that finds it; "" where the MTA tells it
 	Words []string   // the only texts that it can hold, where they are few
+	Rcpt  bool       // it is of one recipient: known at RCPT only
 	Doc   string     // one line for the manual
 	Get   func(*Set) Value
 }
 
-// String shows a value in traces.
+// String shows a value in traces. What comes from mail is quoted or cleaned: the
+// text is safe on a terminal, and the same for facts that were recorded.
 func (v Value) String(k Kind) string {
 	if v.State != Known {
 		if v.Why != "" {
-			return v.State.String() + " (" + v.Why + ")"
+			return v.State.String() + " (" + Clean(v.Why) + ")"
 		}
 		return v.State.String()
 	}
@@ -70,19 +79,48 @@ func (v Value) String(k Kind) string {
 	case Addr:
 		s = v.Addr.String()
 	default:
-		switch len(v.Text) {
-		case 0:
-			s = "nothing"
-		case 1:
-			s = strconv.Quote(v.Text[0])
-		default:
-			s = fmt.Sprintf("%q", v.Text)
-		}
+		s = quoted(v.Text)
 	}
 	if v.Note != "" {
-		s += " (" + v.Note + ")"
+		s += " (" + Clean(v.Note) + ")"
 	}
 	return s
+}
+
+func quoted(list []string) string {
+	switch len(list) {
+	case 0:
+		return "nothing"
+	case 1:
+		return strconv.Quote(validUTF8(list[0]))
+	}
+	b := []byte{'['}
+	for i, s := range list {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = strconv.AppendQuote(b, validUTF8(s))
+	}
+	return string(append(b, ']'))
+}
+
+// validUTF8 puts the replacement character for each wrong byte, as JSON does.
+func validUTF8(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return strings.Map(func(r rune) rune { return r }, s)
+}
+
+// Clean takes out what could break a line, turn its direction or steer a
+// terminal. Bytes that are not UTF-8 become the replacement character.
+func Clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 func text[T any](f Fact[T], get func(T) string) Value {
@@ -113,6 +151,14 @@ func yes[T any](f Fact[T], get func(T) bool) Value {
 	v := Value{State: f.State, Why: f.Why}
 	if f.State == Known {
 		v.Bool = get(f.Value)
+	}
+	return v
+}
+
+func addr(f Fact[netip.Addr]) Value {
+	v := Value{State: f.State, Why: f.Why}
+	if f.State == Known {
+		v.Addr = f.Value
 	}
 	return v
 }
@@ -151,33 +197,55 @@ func hits(f Fact[[]ListHit]) Value {
 
 // Authenticated lists the domains that authenticate the message: a passing
 // SPF MAIL FROM and the d= of passing DKIM signatures. It is known as soon as
-// one is found, and failed while none is and a check could not be made.
+// one is found, and not known while none is and a check could not be made.
 func Authenticated(s *Set) Fact[[]string] {
 	var ds []string
-	spf, dkim := s.Txn.SPF, s.Txn.DKIM
+	spf, dkim := s.Txn.SPF, passing(s.Txn.DKIM)
 	if spf.Known() && spf.Value.Result == "pass" {
 		ds = append(ds, spf.Value.Domain)
 	}
-	temp := spf.Known() && spf.Value.Result == "temperror"
-	for _, d := range dkim.Value {
-		if dkim.Known() && d.Result == "pass" {
+	if dkim.Known() {
+		for _, d := range dkim.Value {
 			ds = append(ds, d.Domain)
 		}
-		temp = temp || d.Result == "temperror"
 	}
+	none := func(st State, why string) Fact[[]string] { return Fact[[]string]{State: st, Why: why} }
 	switch {
 	case len(ds) > 0:
 		return Is(ds)
 	case spf.State == Failed:
-		return Fail[[]string](spf.Why)
-	case dkim.State == Failed:
-		return Fail[[]string](dkim.Why)
-	case dkim.State != Known:
-		return Fact[[]string]{State: dkim.State, Why: dkim.Why}
-	case temp:
-		return Fail[[]string]("temporary error of a check")
+		return none(Failed, spf.Why)
+	case spf.Known() && spf.Value.Result == tempError:
+		return none(Failed, tempError+" of spf")
+	case !dkim.Known():
+		return none(dkim.State, dkim.Why)
+	case !spf.Known():
+		return none(spf.State, spf.Why)
 	}
 	return Is(ds)
+}
+
+// tempError is the result of a check that found no answer (RFC 8601, 2.7).
+const tempError = "temperror"
+
+// passing gives the passing signatures. Where none passes and one could not be
+// checked it is not known which domains signed.
+func passing(f Fact[[]DKIM]) Fact[[]DKIM] {
+	if !f.Known() {
+		return f
+	}
+	var out []DKIM
+	temp := false
+	for _, d := range f.Value {
+		if d.Result == "pass" {
+			out = append(out, d)
+		}
+		temp = temp || d.Result == tempError
+	}
+	if len(out) == 0 && temp {
+		return Fail[[]DKIM](tempError + " of dkim")
+	}
+	return Is(out)
 }
 
 // dkimBest is the best result over all signatures, "none" without any.
@@ -193,18 +261,25 @@ func dkimBest(sigs []DKIM) string {
 	return "none"
 }
 
-func dkimText(get func(DKIM) string, only string) func(*Set) Value {
+// dkimText reads the passing signatures.
+func dkimText(get func(DKIM) string) func(*Set) Value {
 	return func(s *Set) Value {
-		return texts(s.Txn.DKIM, func(sigs []DKIM) []string {
+		return texts(passing(s.Txn.DKIM), func(sigs []DKIM) []string {
 			var out []string
 			for _, d := range sigs {
-				if only == "" || d.Result == only {
-					out = append(out, get(d))
-				}
+				out = append(out, get(d))
 			}
 			return out
 		})
 	}
+}
+
+// mtaVersion is absent where the MTA did not tell it.
+func mtaVersion(s *Set) Value {
+	if s.Conn.MTA.Version == "" {
+		return Value{}
+	}
+	return Value{State: Known, Text: []string{s.Conn.MTA.Version}}
 }
 
 var (

@@ -20,6 +20,7 @@ type Set struct {
 
 // Conn holds what is true for the SMTP session.
 type Conn struct {
+	Session string           `json:"session,omitempty"` // our identifier of the SMTP session
 	IP      Fact[netip.Addr] `json:"ip"`
 	Name    Fact[string]     `json:"name"`    // host name verified by the MTA
 	PTR     Fact[string]     `json:"ptr"`     // reverse name, unverified
