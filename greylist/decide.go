@@ -1,0 +1,225 @@
+package greylist
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// Params are the times of greylisting.
+type Params struct {
+	Delay             time.Duration // how long the first retry must wait
+	RetryWindow       time.Duration // after the first contact; a later retry is a new attempt
+	PassLifetime      time.Duration // after its latest message a passed triplet is forgotten
+	AutoAllowAfter    int           // passes, PassGap apart, after which an identity is let through; 0 never
+	AutoAllowLifetime time.Duration // after its latest message an allowed identity is forgotten
+}
+
+// DefaultParams gives the shipped settings: retries of five-minute queues pass
+// at once, weekends fit into the window, and monthly mail into the lifetime.
+func DefaultParams() Params {
+	return Params{Delay: 240 * time.Second, RetryWindow: 48 * time.Hour, PassLifetime: 36 * 24 * time.Hour,
+		AutoAllowAfter: 2, AutoAllowLifetime: 60 * 24 * time.Hour}
+}
+
+// PassGap is how far apart passes of an identity must be to count as two: many
+// recipients of one message show one working queue, not many.
+const PassGap = time.Hour
+
+// Status is the answer of greylisting.
+type Status uint8
+
+// The answers. Zero is none of them.
+const (
+	Defer    Status = iota + 1 // answer 4xx
+	Pass                       // this triplet came again in time
+	Known                      // the identity is allowed
+	OptedOut                   // the recipient does not want greylisting
+)
+
+var statusNames = [...]string{Defer: "defer", Pass: "pass", Known: "known", OptedOut: "opted_out"}
+
+// String gives the word used in facts, rules and metrics.
+func (s Status) String() string {
+	if s >= Defer && int(s) < len(statusNames) {
+		return statusNames[s]
+	}
+	return fmt.Sprintf("status(%d)", uint8(s))
+}
+
+// Outcome is a decision and what it rests on.
+type Outcome struct {
+	Status    Status
+	FirstSeen time.Time     // of the triplet; of the identity where that is known
+	Remaining time.Duration // of Defer: a retry after this passes
+	Delayed   time.Duration // of the first Pass: what the greylist cost the message
+	Attempts  int           // contacts of the triplet up to its pass
+	Degraded  bool          // the in-process fallback decided
+}
+
+// Decide judges one contact by what was seen before, and tells what is to be
+// remembered instead. It is pure: the same arguments give the same answer.
+//
+// An identity that an administrator allowed, or that passed often enough, is
+// known. Otherwise the triplet passes if it passed before and has not been
+// forgotten, or if it comes between Delay and RetryWindow after its first
+// contact (RFC 6647, 5). Coming early costs nothing; coming after the window is
+// a new first contact.
+func Decide(now time.Time, p Params, seen Pair) (Outcome, Pair) {
+	now = moment(now)
+	next := seen
+	if !identityLives(now, p, seen.Identity) {
+		next.Identity = Record{}
+	}
+	if next.Identity.Allowed || p.AutoAllowAfter > 0 && next.Identity.Passes >= uint32(p.AutoAllowAfter) {
+		next.Identity = counted(now, p, next.Identity)
+		next.Triplet = seen.Triplet
+		return Outcome{Status: Known, FirstSeen: next.Identity.FirstSeen, Attempts: int(seen.Triplet.Attempts)}, next
+	}
+	out, triplet := decideTriplet(now, p, seen.Triplet)
+	next.Triplet = triplet
+	if out.Status == Pass {
+		next.Identity = counted(now, p, next.Identity)
+	}
+	return out, next
+}
+
+// decideTriplet is Decide for identities that are not known.
+func decideTriplet(now time.Time, p Params, t Record) (Outcome, Record) {
+	if !tripletLives(now, p, t) {
+		t = Record{FirstSeen: now, LastSeen: now, Expires: now.Add(p.RetryWindow), Attempts: 1}
+		return Outcome{Status: Defer, FirstSeen: now, Remaining: p.Delay, Attempts: 1}, t
+	}
+	// Another sidecar's clock may be a little ahead of ours.
+	age := max(now.Sub(t.FirstSeen), 0)
+	out := Outcome{FirstSeen: t.FirstSeen}
+	switch {
+	case t.Passes > 0:
+		out.Status = Pass
+	case age >= p.Delay:
+		out.Status, out.Delayed = Pass, age
+		t.Attempts = more(t.Attempts)
+	default:
+		out.Status, out.Remaining = Defer, p.Delay-age
+		t.Attempts = more(t.Attempts)
+	}
+	t.LastSeen = later(t.LastSeen, now)
+	if out.Status == Pass {
+		t.Passes = more(t.Passes)
+		t.Expires = t.LastSeen.Add(p.PassLifetime)
+	}
+	out.Attempts = int(t.Attempts)
+	return out, t
+}
+
+// counted adds a pass to an identity, and lengthens its life, at most once in a
+// PassGap: busy identities are then read often but seldom written.
+func counted(now time.Time, p Params, id Record) Record {
+	if p.AutoAllowAfter <= 0 && !id.Allowed {
+		return id
+	}
+	if id.IsZero() {
+		id.FirstSeen = now
+	} else if now.Sub(id.LastSeen) < PassGap {
+		return id
+	}
+	id.LastSeen = now
+	id.Passes = more(id.Passes)
+	if until := now.Add(p.AutoAllowLifetime); !id.Allowed || until.After(id.Expires) {
+		id.Expires = until
+	}
+	return id
+}
+
+// tripletLives tells whether the record still counts. One that starts further
+// ahead than the delay was written by a wrong clock: waiting for it would never
+// end.
+func tripletLives(now time.Time, p Params, t Record) bool {
+	switch {
+	case t.IsZero():
+		return false
+	case t.Passes > 0:
+		return now.Sub(t.LastSeen) < p.PassLifetime
+	}
+	age := now.Sub(t.FirstSeen)
+	return age >= -p.Delay && age <= p.RetryWindow
+}
+
+func identityLives(now time.Time, p Params, id Record) bool {
+	switch {
+	case id.IsZero():
+		return false
+	case id.Allowed:
+		return now.Before(id.Expires)
+	}
+	return now.Sub(id.LastSeen) < p.AutoAllowLifetime
+}
+
+// Merge joins what two stores learned about the same key while they could not
+// see each other; base is the number of identity passes that both knew before.
+// The earliest contact that still counts wins, and passes of both count.
+func Merge(now time.Time, p Params, a, b Pair, base uint32) Pair {
+	return Pair{
+		Triplet:  mergeTriplet(now, p, a.Triplet, b.Triplet),
+		Identity: mergeIdentity(now, p, a.Identity, b.Identity, base),
+	}
+}
+
+func mergeTriplet(now time.Time, p Params, a, b Record) Record {
+	switch {
+	case !tripletLives(now, p, b):
+		return a
+	case !tripletLives(now, p, a):
+		return b
+	}
+	m := joined(a, b)
+	m.Attempts, m.Passes = max(a.Attempts, b.Attempts), max(a.Passes, b.Passes)
+	if m.Passes == 0 {
+		m.Expires = m.FirstSeen.Add(p.RetryWindow)
+	}
+	return m
+}
+
+func mergeIdentity(now time.Time, p Params, a, b Record, base uint32) Record {
+	switch {
+	case !identityLives(now, p, b):
+		return a
+	case !identityLives(now, p, a):
+		return b
+	}
+	m := joined(a, b)
+	m.Allowed = a.Allowed || b.Allowed
+	if m.Name == "" {
+		m.Name = b.Name
+	}
+	m.Passes = max(a.Passes, b.Passes)
+	if b.Passes > base && a.LastSeen.Sub(b.LastSeen).Abs() >= PassGap {
+		m.Passes = max(m.Passes, a.Passes+(b.Passes-base))
+	}
+	return m
+}
+
+// joined takes the widest span of both.
+func joined(a, b Record) Record {
+	m := a
+	if b.FirstSeen.Before(a.FirstSeen) {
+		m.FirstSeen = b.FirstSeen
+	}
+	m.LastSeen, m.Expires = later(a.LastSeen, b.LastSeen), later(a.Expires, b.Expires)
+	return m
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// more counts one up and stays at the end of the scale.
+func more(n uint32) uint32 {
+	if n == math.MaxUint32 {
+		return n
+	}
+	return n + 1
+}
