@@ -1,0 +1,119 @@
+package dnsbl
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// state says whether messages may ask a zone.
+type state uint8
+
+const (
+	doubtful state = iota // not probed yet: not asked
+	good
+	bad // out of service
+)
+
+// health is what is known of a zone. It changes by the two functions below, for
+// what messages and probes have met, and by nothing else.
+type health struct {
+	state    state
+	why      string // not good
+	since    time.Time
+	failures int // lookups of messages that failed, one after the other
+	silent   int // probes without an answer, one after the other
+}
+
+const (
+	notProbed   = "not probed yet"
+	maxFailures = 5 // then a zone that hangs costs messages no more time
+	maxSilent   = 2 // one lost probe is no sign
+)
+
+// afterAnswer is the health after an answer to a message.
+func (h health) afterAnswer(o Outcome, why string) health {
+	switch {
+	case o.answered():
+		h.failures = 0
+	case o == Refused:
+		h.state, h.why = bad, why
+	case o == Failed:
+		if h.failures++; h.failures >= maxFailures {
+			h.state, h.why = bad, "many lookups failed: "+why
+		}
+	}
+	return h
+}
+
+// afterProbe is the health after a probe.
+func (h health) afterProbe(o Outcome, why string) health {
+	switch {
+	case o == Clean:
+		h.state, h.why, h.silent = good, "", 0
+	case o == Failed && h.state == good && h.silent+1 < maxSilent:
+		h.silent++
+	default:
+		h.state, h.why, h.silent = bad, why, 0
+	}
+	return h
+}
+
+// inService tells whether messages may ask the zone, and why not.
+func (z *zone) inService() (why string, ok bool) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.health.why, z.health.state == good
+}
+
+// learn takes what an answer to a message tells about a zone.
+func (b *Book) learn(ctx context.Context, z *zone, a Answer) {
+	if a.Outcome == Failed && errors.Is(ctx.Err(), context.Canceled) {
+		return // the client left: the zone may have been about to answer
+	}
+	hangs := false
+	b.change(z, func(h health) health {
+		if h.state != good {
+			return h // it went out of service meanwhile; probes decide
+		}
+		h = h.afterAnswer(a.Outcome, a.Why)
+		hangs = h.state == bad && a.Outcome == Failed
+		return h
+	})
+	if hangs {
+		select {
+		case z.kick <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// change makes a change of health, and tells it where it makes a difference to
+// messages. The lock of notify keeps what is told in order.
+func (b *Book) change(z *zone, f func(health) health) {
+	z.notify.Lock()
+	defer z.notify.Unlock()
+	z.mu.Lock()
+	old := z.health
+	h := f(old)
+	if h.state != old.state {
+		h.since, h.failures = b.o.Now(), 0
+	}
+	z.health = h
+	z.mu.Unlock()
+	switch {
+	case h.state == old.state:
+		return
+	case h.state == good:
+		b.o.Log.Info("dns list came into service", "zone", z.Name)
+	default:
+		b.o.Log.Warn("dns list went out of service", "zone", z.Name, "why", h.why)
+	}
+	b.tellHealth(z, h)
+}
+
+func (b *Book) tellHealth(z *zone, h health) {
+	if b.o.Observer.Health != nil && h.state != doubtful {
+		b.o.Observer.Health(z.Name, h.state == good, h.why)
+	}
+}
