@@ -1,0 +1,306 @@
+package filter
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"mailwicket/filter/fact"
+	"mailwicket/filter/mail"
+	"mailwicket/greylist"
+	"mailwicket/policy"
+)
+
+// decide waits for what the stage's rules read, and asks the policy. Where a
+// rule asks for greylisting, the store is asked and the policy once more.
+func (s *Session) decide(ctx context.Context, stage mail.Stage, r *fact.Rcpt) policy.Decision {
+	for _, name := range s.e.Policy.Checks(stage) {
+		s.settle(ctx, name)
+	}
+	set := s.facts(stage, r)
+	if r != nil && s.e.Rates != nil {
+		r.Rates = s.rates(ctx, set)
+		set.Rcpt = *r
+	}
+	d := s.e.Policy.Decide(&set)
+	if !d.Greylist {
+		return d
+	}
+	g := s.greylist(ctx, &set)
+	if r != nil {
+		r.Greylist = g
+	} else {
+		s.txn.facts.Greylist = g
+	}
+	set = s.facts(stage, r)
+	return s.e.Policy.Decide(&set)
+}
+
+// facts is the set as it stands; time is drawn here, once for each decision.
+func (s *Session) facts(stage mail.Stage, r *fact.Rcpt) fact.Set {
+	set := fact.Set{Stage: stage, Now: s.e.Now(), Conn: s.conn.facts}
+	if m := s.txn; m != nil {
+		set.Txn = m.facts
+		if m.skip != s.conn.skip {
+			spare(&set.Conn, m.skip)
+		}
+	}
+	if r != nil {
+		set.Rcpt = *r
+	}
+	return set
+}
+
+// rates counts a recipient. The set is a copy: who gives up waiting leaves the
+// question behind.
+func (s *Session) rates(ctx context.Context, set fact.Set) fact.Fact[[]string] {
+	f, run := launch(ctx, "rates", s.e.CheckTimeout, func(ctx context.Context) fact.Fact[[]string] {
+		return found(s.e.Rates.Exceeded(ctx, &set))
+	}).wait(ctx)
+	s.ran(run, "")
+	return f
+}
+
+// greylist asks the store about the recipient, or about the message's first one
+// (null senders are asked for at the end of the header).
+func (s *Session) greylist(ctx context.Context, set *fact.Set) fact.Fact[fact.Greylist] {
+	if s.e.Greylist == nil {
+		return fact.Skip[fact.Greylist]("no greylist store")
+	}
+	addr := addrOf(&set.Conn)
+	if !addr.IsValid() {
+		return fact.Skip[fact.Greylist]("the MTA told no client address")
+	}
+	s.settle(ctx, "spf")
+	s.settle(ctx, "iprev")
+	in := greylist.IdentityInput{IP: addr, HostName: verified(&s.conn.facts),
+		Dynamic: s.conn.facts.Dynamic.Value, Net4: s.e.Net4, Net6: s.e.Net6}
+	if spf := s.txn.facts.SPF; spf.Known() && spf.Value.Result == "pass" {
+		in.SPFPassDomain = spf.Value.Domain
+	}
+	to := set.Rcpt.To.Value
+	if !set.Rcpt.To.Known() && len(set.Txn.Rcpts) > 0 {
+		to = set.Txn.Rcpts[0]
+	}
+	id := greylist.Identify(in)
+	f, run := attempt("greylist", func() fact.Fact[greylist.Outcome] {
+		return found(s.e.Greylist.Check(ctx, greylist.Request{Identity: id, Sender: set.Txn.MailFrom.Value, Recipient: to}))
+	})
+	g := fact.Map(f, func(o greylist.Outcome) fact.Greylist {
+		return fact.Greylist{Result: o.Status.String(), Identity: id.Value, Kind: id.Kind.String(),
+			FirstSeen: o.FirstSeen, Remaining: o.Remaining, Delayed: o.Delayed, Attempts: o.Attempts, Degraded: o.Degraded}
+	})
+	s.tell(func(w Observer) { w.Check(run.Name, run.State, g.Value.Result, run.Took) })
+	return g
+}
+
+// atConnection judges connect and HELO. Refusals there are rare: rules are given
+// at RCPT unless they name an earlier stage.
+func (s *Session) atConnection(ctx context.Context, stage mail.Stage) Answer {
+	n := &s.conn
+	if n.exempt.rule != "" {
+		return Answer{}
+	}
+	d := s.decide(ctx, stage, nil)
+	ref := n.info.Session
+	a := answer(d, ref)
+	switch d.Verdict {
+	case policy.Accept:
+		n.exempt, n.helo = exemption{d.Rule, d.Reason}, stage == mail.StageHelo
+	case policy.Tempfail, policy.Reject:
+		// The MTA refuses every later MAIL by itself: the story ends here.
+		r := &Record{Ref: ref, Start: n.info.Start, Took: s.e.Now().Sub(n.info.Start),
+			Facts: s.facts(stage, nil), Verdict: d.Verdict, Rule: d.Rule, Reason: d.Reason,
+			Decisions: []Decided{{Decision: d, Reply: a.Text}}, Checks: slices.Clone(n.checks)}
+		r.DNS, r.DNSDropped = n.trail.Answers()
+		r.Degraded = r.degradedParts()
+		s.tell(func(w Observer) { w.Message(r) })
+	}
+	return a
+}
+
+// atMessage judges the whole message at MAIL, the end of header or the end.
+func (s *Session) atMessage(ctx context.Context, stage mail.Stage) Answer {
+	m := s.txn
+	if by := s.exempt(); by.rule != "" {
+		m.verdict, m.rule, m.reason = policy.Accept, by.rule, by.reason
+		return Answer{Verdict: policy.Accept}
+	}
+	d := s.decide(ctx, stage, nil)
+	a := answer(d, m.ref)
+	m.decided = append(m.decided, Decided{Decision: d, Reply: a.Text})
+	s.note(d)
+	if d.Verdict == policy.Accept && stage < mail.StageMessage {
+		m.exempt = exemption{d.Rule, d.Reason}
+	}
+	return a
+}
+
+// exempt tells whether accept rules free the message from further rules: one for
+// the session or the message, or one for each of its recipients. A single
+// recipient's does not free the others.
+func (s *Session) exempt() exemption {
+	m := s.txn
+	if m.exempt.rule == "" && len(m.facts.Rcpts) > 0 && m.exempts == len(m.facts.Rcpts) {
+		return m.spared
+	}
+	return m.exempt
+}
+
+// atRecipient judges one recipient.
+func (s *Session) atRecipient(ctx context.Context, r fact.Rcpt) Answer {
+	m := s.txn
+	if m.exempt.rule != "" {
+		m.facts.Rcpts = append(m.facts.Rcpts, r.To.Value)
+		return Answer{Verdict: policy.Accept}
+	}
+	d := s.decide(ctx, mail.StageRcpt, &r)
+	a := answer(d, m.ref)
+	m.decided = append(m.decided, Decided{Decision: d, Recipient: r.To.Value.String(), Rcpt: r, Reply: a.Text})
+	switch d.Verdict {
+	case policy.Tempfail, policy.Reject:
+		if len(m.facts.Rcpts) == 0 {
+			s.note(d) // unless another recipient is accepted, that was the message
+		}
+		return a
+	case policy.Accept:
+		m.exempts, m.spared = m.exempts+1, exemption{d.Rule, d.Reason}
+	}
+	m.facts.Rcpts = append(m.facts.Rcpts, r.To.Value)
+	if m.verdict == policy.Tempfail || m.verdict == policy.Reject {
+		m.verdict, m.rule, m.reason = policy.Continue, "", ""
+	}
+	return a
+}
+
+// note keeps the decision that the message's fate hangs on.
+func (s *Session) note(d policy.Decision) {
+	if d.Verdict != policy.Continue {
+		s.txn.verdict, s.txn.rule, s.txn.reason = d.Verdict, d.Rule, d.Reason
+	}
+}
+
+// answer gives the public side of a decision.
+func answer(d policy.Decision, ref string) Answer {
+	a := Answer{Verdict: d.Verdict, Code: d.Reply.Code, Enhanced: d.Reply.Enhanced}
+	if d.Verdict != policy.Tempfail && d.Verdict != policy.Reject {
+		return a
+	}
+	text := d.Reply.Text
+	if text == "" {
+		text = "Refused by rule " + d.Rule
+		if d.Verdict == policy.Tempfail {
+			text = "Put off by rule " + d.Rule + ", try again later"
+		}
+	}
+	a.Text = text + " (ref " + ref + ")"
+	return a
+}
+
+// ran notes a check's run for the record and for metrics.
+func (s *Session) ran(run CheckRun, result string) {
+	s.txn.checks = append(s.txn.checks, run)
+	s.tell(func(w Observer) { w.Check(run.Name, run.State, result, run.Took) })
+}
+
+// ranClient does so for a check of the connection. It is part of the record of
+// each of the session's messages; what needed no work is not.
+func (s *Session) ranClient(run CheckRun, result string) {
+	if run.Name == "" {
+		return
+	}
+	s.conn.checks = append(s.conn.checks, run)
+	s.tell(func(w Observer) { w.Check(run.Name, run.State, result, run.Took) })
+}
+
+func (s *Session) count(name string, st fact.State, result string) {
+	s.tell(func(w Observer) { w.Check(name, st, result, 0) })
+}
+
+// tell shields the session from its observer.
+func (s *Session) tell(what func(Observer)) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.e.Log.Error("observer panicked", slog.String("panic", fmt.Sprint(v)))
+		}
+	}()
+	what(s.e.Observer)
+}
+
+// finish ends the open message, tells the observer, and stops what still runs
+// for it.
+func (s *Session) finish(complete bool) {
+	m := s.txn
+	if m == nil {
+		return
+	}
+	set := s.facts(mail.StageMessage, nil)
+	s.txn = nil
+	if m.dkim != nil {
+		m.dkim.Abort()
+	}
+	if m.arc != nil {
+		m.arc.Abort()
+	}
+	m.cancel()
+	r := &Record{Ref: m.ref, Start: m.start, Took: s.e.Now().Sub(m.start), Complete: complete,
+		Facts:   set,
+		Verdict: m.verdict, Rule: m.rule, Reason: m.reason, Decisions: m.decided, Removed: m.removed}
+	if m.skip == s.conn.skip {
+		r.Checks = slices.Clone(s.conn.checks)
+	}
+	r.Checks = append(r.Checks, m.checks...)
+	connDNS, dropped := s.conn.trail.Answers()
+	msgDNS, more := m.trail.Answers()
+	r.DNS, r.DNSDropped = append(connDNS, msgDNS...), dropped+more
+	r.Degraded = r.degradedParts()
+	if !complete && m.verdict == policy.Continue && len(m.facts.Rcpts) == 0 {
+		return // MAIL only: nothing was asked
+	}
+	s.tell(func(w Observer) { w.Message(r) })
+}
+
+// degradedParts lists the dependencies that did not answer for this message.
+func (r *Record) degradedParts() []string {
+	var out []string
+	for _, c := range r.Checks {
+		if c.State == fact.Failed {
+			out = append(out, c.Name)
+		}
+	}
+	for _, d := range r.Decisions {
+		if d.Rcpt.Greylist.Value.Degraded {
+			out = append(out, "greylist")
+			break
+		}
+	}
+	return out
+}
+
+// Summary gives the record's checks on one line: "spf=pass dkim=fail dmarc=none".
+func (r *Record) Summary() string {
+	t := r.Facts.Txn
+	var parts []string
+	add := func(name string, st fact.State, result string) {
+		switch st {
+		case fact.Known:
+			parts = append(parts, name+"="+result)
+		case fact.Failed, fact.Skipped:
+			parts = append(parts, name+"="+st.String())
+		}
+	}
+	add("iprev", r.Facts.Conn.Iprev.State, r.Facts.Conn.Iprev.Value.Result)
+	add("spf", t.SPF.State, t.SPF.Value.Result)
+	if f, ok := fact.Lookup("dkim.result"); ok {
+		if v := f.Get(&r.Facts); v.State != fact.Absent {
+			add("dkim", v.State, strings.Join(v.Text, ","))
+		}
+	}
+	add("arc", t.ARC.State, t.ARC.Value.Result)
+	add("dmarc", t.DMARC.State, t.DMARC.Value.Result)
+	return strings.Join(parts, " ")
+}
+
+var _ Greylister = (*greylist.Service)(nil)

@@ -1,0 +1,140 @@
+package filter
+
+import (
+	"slices"
+
+	"mailwicket/filter/fact"
+	"mailwicket/filter/mail"
+	"mailwicket/policy"
+)
+
+// Replayed is how a recorded message would be judged under another policy.
+type Replayed struct {
+	Verdict policy.Verdict
+	Rule    string
+	Asked   int // decisions made
+
+	// Lacking names what the policy asked for and the record does not hold:
+	// "content" of a message that was refused before it was sent, or "greylist"
+	// where the store was not asked. The verdict then is the one so far.
+	Lacking []string
+}
+
+// Replay judges a record's facts under a policy, stage by stage, as a Session
+// would. It is pure: under the policy that made the record it gives the record's
+// verdict.
+func Replay(p *policy.Policy, r *Record) Replayed {
+	j := replay{p: p, set: fact.Set{Now: r.Facts.Now, Conn: r.Facts.Conn}}
+	for _, stage := range []mail.Stage{mail.StageConnect, mail.StageHelo} {
+		if d := j.decide(stage); refusal(d.Verdict) || d.Verdict == policy.Accept {
+			j.settle(d)
+			return j.out
+		}
+	}
+	if !r.Facts.Txn.MailFrom.Known() {
+		return j.lacks("content")
+	}
+	j.set.Txn = r.Facts.Txn
+	if d := j.decide(mail.StageMail); d.Verdict != policy.Continue {
+		j.settle(d)
+		return j.out
+	}
+	if !j.recipients(r) {
+		return j.out
+	}
+	return j.content(r)
+}
+
+type replay struct {
+	p   *policy.Policy
+	set fact.Set
+	out Replayed
+}
+
+func refusal(v policy.Verdict) bool { return v == policy.Tempfail || v == policy.Reject }
+
+func (j *replay) decide(stage mail.Stage) policy.Decision {
+	j.set.Stage = stage
+	j.out.Asked++
+	d := j.p.Decide(&j.set)
+	if d.Greylist {
+		j.lacks("greylist")
+	}
+	return d
+}
+
+func (j *replay) settle(d policy.Decision) { j.out.Verdict, j.out.Rule = d.Verdict, d.Rule }
+
+func (j *replay) lacks(what string) Replayed {
+	if !slices.Contains(j.out.Lacking, what) {
+		j.out.Lacking = append(j.out.Lacking, what)
+	}
+	return j.out
+}
+
+// recipients judges each recipient, and tells whether the message goes on.
+func (j *replay) recipients(r *Record) bool {
+	var accepted []mail.Address
+	var spared policy.Decision
+	exempts := 0
+	for _, rcpt := range rcpts(r) {
+		j.set.Rcpt, j.set.Txn.Rcpts = rcpt, accepted
+		d := j.decide(mail.StageRcpt)
+		if refusal(d.Verdict) {
+			if len(accepted) == 0 {
+				j.settle(d)
+			}
+			continue
+		}
+		if d.Verdict == policy.Accept {
+			exempts, spared = exempts+1, d
+		}
+		if refusal(j.out.Verdict) {
+			j.out.Verdict, j.out.Rule = policy.Continue, ""
+		}
+		accepted = append(accepted, rcpt.To.Value)
+	}
+	j.set.Rcpt, j.set.Txn.Rcpts = fact.Rcpt{}, accepted
+	if len(accepted) > 0 && exempts == len(accepted) {
+		j.settle(spared)
+		return false
+	}
+	return len(accepted) > 0
+}
+
+// rcpts gives the facts of the recipients. Those that no rule was asked about,
+// since the message was exempt, have their address alone.
+func rcpts(r *Record) []fact.Rcpt {
+	var out []fact.Rcpt
+	for i := range r.Decisions {
+		if r.Decisions[i].Recipient != "" {
+			out = append(out, r.Decisions[i].Rcpt)
+		}
+	}
+	if len(out) == 0 {
+		for _, a := range r.Facts.Txn.Rcpts {
+			out = append(out, fact.Rcpt{To: fact.Is(a)})
+		}
+	}
+	return out
+}
+
+// content judges what was sent after DATA.
+func (j *replay) content(r *Record) Replayed {
+	if r.Facts.Txn.From.State == fact.Absent {
+		return j.lacks("content")
+	}
+	for _, stage := range []mail.Stage{mail.StageHeader, mail.StageMessage} {
+		if stage == mail.StageMessage && !r.Facts.Txn.Size.Known() {
+			return j.lacks("content")
+		}
+		d := j.decide(stage)
+		if d.Verdict != policy.Continue {
+			j.settle(d)
+		}
+		if refusal(d.Verdict) || d.Verdict == policy.Accept {
+			break
+		}
+	}
+	return j.out
+}

@@ -1,0 +1,124 @@
+package filter
+
+import (
+	"context"
+
+	"mailwicket/filter/arc"
+	"mailwicket/filter/authres"
+	"mailwicket/filter/fact"
+	"mailwicket/filter/mail"
+)
+
+func (s *Session) settleARC(ctx context.Context) {
+	m := s.txn
+	if m.skip != "" {
+		return
+	}
+	if m.arc == nil {
+		if m.facts.ARC.State == fact.Absent {
+			m.facts.ARC = fact.Is(fact.ARC{Result: "none"})
+		}
+		return
+	}
+	v := m.arc
+	m.arc = nil
+	defer context.AfterFunc(ctx, m.giveUp)()
+	f, run := attempt("arc", func() fact.Fact[arc.Finding] { return fact.Is(v.Close()) })
+	m.facts.ARC = fact.Map(f, s.arcFact)
+	if !m.facts.ARC.Known() {
+		// RFC 8617, 5.2.1: any error is a fail, also one of the DNS.
+		m.facts.ARC = fact.Is(fact.ARC{Result: "fail", Reason: m.facts.ARC.Why})
+	}
+	s.ran(run, m.facts.ARC.Value.Result)
+}
+
+// arcFact notes whether the administrator's list of sealers lets the chain count.
+func (s *Session) arcFact(f arc.Finding) fact.ARC {
+	out := fact.ARC{Result: string(f.Result), Sealers: f.Sealers, Oldest: f.Oldest, Reason: f.Reason}
+	if f.Result != arc.Pass || len(s.e.TrustedSealers) == 0 {
+		return out
+	}
+	aar, _, sealer, ok := arc.Relied(f, s.e.TrustedSealers)
+	if ok && authorPassed(aar, s.txn.facts.From.Value.Domains) {
+		out.Trusted = sealer
+	}
+	return out
+}
+
+// authorPassed tells whether a trusted hop saw DMARC pass for the same author
+// domain (RFC 8617, 7.2.1; the safe rule).
+func authorPassed(payload string, domains []string) bool {
+	h, err := authres.Parse(payload)
+	if err != nil || len(domains) != 1 {
+		return false
+	}
+	for _, r := range h.Results {
+		if r.Method != "dmarc" || r.Value != "pass" {
+			continue
+		}
+		for _, p := range r.Props {
+			if p.Type == "header" && p.Property == "from" && mail.ParsePath("x@"+p.Value).Domain == domains[0] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// override notes why a DMARC failure is not to be acted upon. A doubt whether it
+// fails is not either, then.
+func (s *Session) override() {
+	d := &s.txn.facts.DMARC
+	open := d.Value.Result == "fail" || d.Value.Result == "temperror"
+	if t := s.txn.facts.ARC.Value.Trusted; d.Known() && open && t != "" {
+		d.Value.Override = "ARC chain sealed by " + t
+	}
+}
+
+// settleReplay counts the strongest signature's clients and recipients.
+func (s *Session) settleReplay(ctx context.Context) {
+	m := s.txn
+	if s.e.Replays == nil || m.skip != "" {
+		return
+	}
+	s.settle(ctx, "dkim")
+	var sig string
+	for _, d := range m.facts.DKIM.Value {
+		if d.Result == "pass" {
+			sig = d.Domain + " " + d.Selector + " " + d.Signature
+			break
+		}
+	}
+	addr := addrOf(&s.conn.facts)
+	if sig == "" || !addr.IsValid() {
+		return
+	}
+	rcpts := make([]string, 0, len(m.facts.Rcpts))
+	for _, a := range m.facts.Rcpts {
+		rcpts = append(rcpts, a.String())
+	}
+	f, run := launch(ctx, "replay", s.e.CheckTimeout, func(ctx context.Context) fact.Fact[[2]int] {
+		clients, seen, err := s.e.Replays.Seen(ctx, sig, addr.String(), rcpts)
+		return found([2]int{clients, seen}, err)
+	}).wait(ctx)
+	m.facts.ReplayClients = fact.Map(f, func(n [2]int) int { return n[0] })
+	m.facts.ReplayRecipients = fact.Map(f, func(n [2]int) int { return n[1] })
+	s.ran(run, "")
+}
+
+// settleDeferAge tells for how long this sender's checks have not worked.
+func (s *Session) settleDeferAge(ctx context.Context) {
+	m := s.txn
+	if s.e.Defers == nil {
+		return
+	}
+	s.settle(ctx, "dmarc")
+	sender := m.facts.MailFrom.Value.Domain + " " + m.facts.DMARC.Value.Domain
+	if m.facts.DMARC.Value.Result == "temperror" || m.facts.SPF.Value.Result == "temperror" {
+		m.facts.DeferAge = fact.Is(s.e.Defers.Age(sender, s.e.Now()))
+		return
+	}
+	if m.facts.DMARC.Known() {
+		s.e.Defers.Clear(sender)
+	}
+}
