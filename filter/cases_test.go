@@ -19,6 +19,7 @@ import (
 	"mailwicket/filter"
 	"mailwicket/filter/authres"
 	"mailwicket/filter/fact"
+	"mailwicket/filter/list"
 	"mailwicket/filter/mail"
 	"mailwicket/policy"
 )
@@ -152,6 +153,8 @@ func (c *fileCase) session(part string) {
 
 // zoneHit is a DNS list that the client is on.
 type zoneHit string
+
+func (zoneHit) Domain(context.Context, list.Point, string) ([]fact.ListHit, error) { return nil, nil }
 
 func (z zoneHit) Client(context.Context, netip.Addr) ([]fact.ListHit, error) {
 	return []fact.ListHit{{List: string(z)}}, nil

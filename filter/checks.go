@@ -81,6 +81,16 @@ func (s *Session) settle(ctx context.Context, name string) {
 	case "list_dkim":
 		s.settle(ctx, "dkim")
 		s.settleListDKIM()
+	case "dnsbl_mail_from":
+		s.settleZones(ctx, &m.facts.DNSBLFrom, m.dnsFrom)
+	case "dnsbl_header_from":
+		s.settleZones(ctx, &m.facts.DNSBLHeader, m.dnsHead)
+	case "dnsbl_dkim":
+		s.signerZones(ctx)
+	case "dnsbl_score":
+		for _, name := range []string{"dnsbl", "dnsbl_name", "dnsbl_helo", "dnsbl_mail_from"} {
+			s.settle(ctx, name)
+		}
 	case "arc":
 		s.settleARC(ctx)
 	case "dmarc":
@@ -103,6 +113,10 @@ func (s *Session) settleClient(ctx context.Context, name string) {
 		s.settleNames()
 	case "dnsbl":
 		settleConn(s, ctx, &n.facts.DNSBL, n.dnsbl)
+	case "dnsbl_name":
+		settleConn(s, ctx, &n.facts.DNSBLName, n.dnsName)
+	case "dnsbl_helo":
+		settleConn(s, ctx, &n.facts.DNSBLHelo, n.dnsHelo)
 	case "spf_helo":
 		settleConn(s, ctx, &n.facts.SPFHelo, n.spfHelo)
 	case "helo_dns":
@@ -229,12 +243,8 @@ func (s *Session) settleListDKIM() {
 		return
 	}
 	var hits []fact.ListHit
-	seen := map[string]bool{}
-	for _, d := range m.facts.DKIM.Value {
-		if d.Result == "pass" && !seen[d.Domain] {
-			seen[d.Domain] = true
-			hits = append(hits, s.e.Lists.Domain(list.PointDKIM, d.Domain)...)
-		}
+	for _, d := range signers(m.facts.DKIM.Value) {
+		hits = append(hits, s.e.Lists.Domain(list.PointDKIM, d)...)
 	}
 	m.facts.ListDKIM = fact.Is(hits)
 }

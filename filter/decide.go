@@ -20,9 +20,15 @@ func (s *Session) decide(ctx context.Context, stage mail.Stage, r *fact.Rcpt) po
 		s.settle(ctx, name)
 	}
 	set := s.facts(stage, r)
-	if r != nil && s.e.Rates != nil {
-		r.Rates = s.rates(ctx, set)
-		set.Rcpt = *r
+	if s.e.Rates != nil && slices.Contains(s.e.Policy.Checks(stage), "rates") {
+		switch {
+		case r != nil:
+			r.Rates = s.rates(ctx, set, s.e.Rates.Exceeded)
+			set.Rcpt = *r
+		case stage == mail.StageMessage:
+			s.txn.facts.Rates = s.rates(ctx, set, s.e.Rates.Sized)
+			set.Txn = s.txn.facts
+		}
 	}
 	d := s.e.Policy.Decide(&set)
 	if !d.Greylist {
@@ -53,11 +59,11 @@ func (s *Session) facts(stage mail.Stage, r *fact.Rcpt) fact.Set {
 	return set
 }
 
-// rates counts a recipient. The set is a copy: who gives up waiting leaves the
-// question behind.
-func (s *Session) rates(ctx context.Context, set fact.Set) fact.Fact[[]string] {
+// rates counts a recipient or a size, where a rule wants to know. The set is a
+// copy: who gives up waiting leaves the question behind.
+func (s *Session) rates(ctx context.Context, set fact.Set, count func(context.Context, *fact.Set) ([]string, error)) fact.Fact[[]string] {
 	f, run := launch(ctx, "rates", s.e.CheckTimeout, func(ctx context.Context) fact.Fact[[]string] {
-		return found(s.e.Rates.Exceeded(ctx, &set))
+		return found(count(ctx, &set))
 	}).wait(ctx)
 	s.ran(run, "")
 	return f
@@ -106,6 +112,9 @@ func (s *Session) atConnection(ctx context.Context, stage mail.Stage) Answer {
 	d := s.decide(ctx, stage, nil)
 	ref := n.info.Session
 	a := answer(d, ref)
+	if len(d.Trace) > 0 {
+		n.decided = append(n.decided, Decided{Decision: d, Reply: a.Text})
+	}
 	switch d.Verdict {
 	case policy.Accept:
 		n.exempt, n.helo = exemption{d.Rule, d.Reason}, stage == mail.StageHelo
@@ -113,7 +122,7 @@ func (s *Session) atConnection(ctx context.Context, stage mail.Stage) Answer {
 		// The MTA refuses every later MAIL by itself: the story ends here.
 		r := &Record{Ref: ref, Start: n.info.Start, Took: s.e.Now().Sub(n.info.Start),
 			Facts: s.facts(stage, nil), Verdict: d.Verdict, Rule: d.Rule, Reason: d.Reason,
-			Decisions: []Decided{{Decision: d, Reply: a.Text}}, Checks: slices.Clone(n.checks)}
+			Decisions: slices.Clone(n.decided), Checks: slices.Clone(n.checks)}
 		r.DNS, r.DNSDropped = n.trail.Answers()
 		r.Degraded = r.degradedParts()
 		s.tell(func(w Observer) { w.Message(r) })
@@ -247,7 +256,8 @@ func (s *Session) finish(complete bool) {
 	m.cancel()
 	r := &Record{Ref: m.ref, Start: m.start, Took: s.e.Now().Sub(m.start), Complete: complete,
 		Facts:   set,
-		Verdict: m.verdict, Rule: m.rule, Reason: m.reason, Decisions: m.decided, Removed: m.removed}
+		Verdict: m.verdict, Rule: m.rule, Reason: m.reason,
+		Decisions: append(slices.Clone(s.conn.decided), m.decided...), Removed: m.removed}
 	if m.skip == s.conn.skip {
 		r.Checks = slices.Clone(s.conn.checks)
 	}
@@ -273,8 +283,11 @@ func (r *Record) degradedParts() []string {
 	for _, d := range r.Decisions {
 		if d.Rcpt.Greylist.Value.Degraded {
 			out = append(out, "greylist")
-			break
+			return out
 		}
+	}
+	if r.Facts.Txn.Greylist.Value.Degraded {
+		out = append(out, "greylist")
 	}
 	return out
 }

@@ -36,10 +36,11 @@ type Greylister interface {
 	Check(ctx context.Context, r greylist.Request) (greylist.Outcome, error)
 }
 
-// Rates counts one recipient against the configured limits and gives the names
-// of those exceeded.
+// Rates counts against the configured limits and gives the names of those
+// exceeded: one recipient at RCPT, the message's size at its end.
 type Rates interface {
 	Exceeded(ctx context.Context, s *fact.Set) ([]string, error)
+	Sized(ctx context.Context, s *fact.Set) ([]string, error)
 }
 
 // Replays counts a signature's clients and recipients.
@@ -47,9 +48,11 @@ type Replays interface {
 	Seen(ctx context.Context, signature, client string, rcpts []string) (clients, recipients int, err error)
 }
 
-// DNSBL asks the DNS lists for a client's address.
+// DNSBL asks the DNS lists for a client's address and for names. An error means
+// that no list answered; hits of those that did come with a nil error.
 type DNSBL interface {
 	Client(ctx context.Context, a netip.Addr) ([]fact.ListHit, error)
+	Domain(ctx context.Context, p list.Point, name string) ([]fact.ListHit, error)
 }
 
 // Observer looks on. Message is called once for each message, when it is over:

@@ -39,7 +39,10 @@ type connection struct {
 	helo    bool // the exemption hangs on the HELO name
 	checks  []CheckRun
 	iprev   *future[iprevFound]
-	dnsbl   *future[[]fact.ListHit]
+	dnsbl   *future[[]fact.ListHit] // of the address
+	dnsName *future[[]fact.ListHit] // of the confirmed names
+	dnsHelo *future[[]fact.ListHit]
+	decided []Decided // at connect and HELO
 	spfHelo *future[fact.SPF]
 	heloDNS *future[string]
 }
@@ -63,6 +66,8 @@ type message struct {
 	bytes   int64
 	giveUp  context.CancelFunc // no key is awaited from now on
 	spf     *future[fact.SPF]
+	dnsFrom *future[[]fact.ListHit] // of the envelope sender
+	dnsHead *future[[]fact.ListHit] // of the author's domains
 	dkim    *dkim.Verification
 	arc     *arc.Verification
 	dmarc   *dmarc.Lookup
@@ -150,6 +155,7 @@ func (s *Session) startClient() {
 	n.iprev = launch(n.ctx, "iprev", s.e.CheckTimeout, func(ctx context.Context) fact.Fact[iprevFound] {
 		return findIprev(ctx, n.resolver, addr, n.info.HostName)
 	})
+	n.dnsName = s.clientZones(n.iprev)
 	n.dnsbl = given(fact.Fact[[]fact.ListHit]{})
 	if s.e.DNSBL != nil {
 		n.dnsbl = launch(n.ctx, "dnsbl", s.e.CheckTimeout, func(ctx context.Context) fact.Fact[[]fact.ListHit] {
@@ -166,6 +172,7 @@ func spare(f *fact.Conn, why string) {
 	f.Trusted = fact.Is(why)
 	f.Iprev, f.Dynamic = fact.Skip[fact.Iprev](why), fact.Skip[bool](why)
 	f.DNSBL, f.ListIP = fact.Skip[[]fact.ListHit](why), fact.Skip[[]fact.ListHit](why)
+	f.DNSBLName, f.DNSBLHelo = fact.Skip[[]fact.ListHit](why), fact.Skip[[]fact.ListHit](why)
 	f.ListName, f.ListHelo = fact.Skip[[]fact.ListHit](why), fact.Skip[[]fact.ListHit](why)
 	f.SPFHelo, f.HeloDNS = fact.Skip[fact.SPF](why), fact.Skip[string](why)
 }
@@ -178,7 +185,8 @@ func (s *Session) Helo(ctx context.Context, name string, tls mail.TLS) Answer {
 	if n.helo {
 		n.exempt, n.helo = exemption{}, false // it was another name's
 	}
-	n.checks = slices.DeleteFunc(n.checks, func(r CheckRun) bool { return r.Name == "spf_helo" || r.Name == "helo_dns" })
+	n.checks = slices.DeleteFunc(n.checks, func(r CheckRun) bool { return r.Name == "spf_helo" || r.Name == "helo_dns" || r.Name == "dnsbl_helo" })
+	n.decided = slices.DeleteFunc(n.decided, func(d Decided) bool { return d.Stage == mail.StageHelo })
 	n.facts.Helo = fact.Is(mail.CanonicalDomain(name))
 	n.facts.HeloIs = fact.Is(iprev.HeloKind(name, n.info.MTAName))
 	s.tls(tls)
@@ -189,13 +197,15 @@ func (s *Session) Helo(ctx context.Context, name string, tls mail.TLS) Answer {
 	n.spfHelo = launch(n.ctx, "spf_helo", s.e.CheckTimeout, func(ctx context.Context) fact.Fact[fact.SPF] {
 		return findSPF(ctx, r, addr, helo, mail.Address{}, true)
 	})
-	n.heloDNS = given(fact.Fact[string]{})
+	n.heloDNS, n.dnsHelo = given(fact.Fact[string]{}), given(fact.Is[[]fact.ListHit](nil))
 	if n.facts.HeloIs.Value == "ok" {
+		n.dnsHelo = s.zones(n.ctx, "dnsbl_helo", list.PointHelo, helo)
 		n.heloDNS = launch(n.ctx, "helo_dns", s.e.CheckTimeout, func(ctx context.Context) fact.Fact[string] {
 			return foundText(iprev.HeloDNS(ctx, r, helo, addr))
 		})
 	}
 	n.facts.SPFHelo, n.facts.HeloDNS = fact.Fact[fact.SPF]{}, fact.Fact[string]{}
+	n.facts.DNSBLHelo = fact.Fact[[]fact.ListHit]{}
 	if s.e.Lists != nil {
 		n.facts.ListHelo = fact.Is(s.e.Lists.Domain(list.PointHelo, helo))
 	}
@@ -222,13 +232,16 @@ func (s *Session) Mail(ctx context.Context, path string, env Envelope) Answer {
 	m.facts.MailFrom = fact.Is(from)
 	if m.skip != "" {
 		m.facts.SPF = fact.Skip[fact.SPF](m.skip)
-		m.facts.ListFrom = fact.Skip[[]fact.ListHit](m.skip)
+		m.facts.ListFrom, m.facts.DNSBLFrom = fact.Skip[[]fact.ListHit](m.skip), fact.Skip[[]fact.ListHit](m.skip)
 		return s.atMessage(ctx, mail.StageMail)
 	}
 	addr, helo := s.conn.info.Addr, s.conn.facts.Helo.Value
 	m.spf = launch(m.ctx, "spf", s.e.CheckTimeout, func(ctx context.Context) fact.Fact[fact.SPF] {
 		return findSPF(ctx, m.resolver, addr, helo, from, false)
 	})
+	if !from.IsNull() {
+		m.dnsFrom = s.zones(m.ctx, "dnsbl_mail_from", list.PointMailFrom, from.Domain)
+	}
 	if s.e.Lists != nil && !from.IsNull() {
 		m.facts.ListFrom = fact.Is(s.e.Lists.Address(list.PointMailFrom, from))
 	}
@@ -309,9 +322,11 @@ func (s *Session) startContent() {
 	if m.skip != "" {
 		m.facts.DKIM, m.facts.ARC = fact.Skip[[]fact.DKIM](m.skip), fact.Skip[fact.ARC](m.skip)
 		m.facts.DMARC, m.facts.ListDKIM = fact.Skip[fact.DMARC](m.skip), fact.Skip[[]fact.ListHit](m.skip)
+		m.facts.DNSBLHeader, m.facts.DNSBLDKIM = fact.Skip[[]fact.ListHit](m.skip), fact.Skip[[]fact.ListHit](m.skip)
 		return
 	}
 	from := m.facts.From.Value.Domains
+	m.dnsHead = s.zones(m.ctx, "dnsbl_header_from", list.PointHeaderFrom, from...)
 	m.dmarc = dmarc.NewLookup(m.resolver)
 	if m.over != "" {
 		// Signatures cover fields from the bottom up, and the bottom is unknown.

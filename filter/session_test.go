@@ -473,8 +473,19 @@ func (a *asked) Seen(_ context.Context, sig, client string, rcpts []string) (int
 	return 3, 5, a.note("replay %.15s %s %q", sig, client, rcpts)
 }
 
-func (a *asked) Client(context.Context, netip.Addr) ([]fact.ListHit, error) {
-	return []fact.ListHit{{List: "zen"}}, a.note("dnsbl")
+func (a *asked) Sized(_ context.Context, s *fact.Set) ([]string, error) {
+	return []string{"bytes"}, a.note("size %d", s.Txn.Size.Value)
+}
+
+// zonesOf is an asked as DNS lists.
+type zonesOf struct{ *asked }
+
+func (z zonesOf) Client(context.Context, netip.Addr) ([]fact.ListHit, error) {
+	return []fact.ListHit{{List: "zen", Weight: 2}}, z.note("dnsbl")
+}
+
+func (z zonesOf) Domain(_ context.Context, p list.Point, name string) ([]fact.ListHit, error) {
+	return []fact.ListHit{{List: "dbl", Subject: name, Weight: 1}}, z.note("dnsbl %s %s", p, name)
 }
 
 const asksAll = `rules:
@@ -593,8 +604,9 @@ func TestDefers(t *testing.T) {
 	}{
 		{0, false, 0}, {time.Hour, false, time.Hour}, {5 * time.Hour, false, 5 * time.Hour},
 		{4 * time.Hour, false, 4 * time.Hour}, {-time.Hour, false, 0}, // clocks go back
-		{23 * time.Hour, false, 23 * time.Hour}, {24 * time.Hour, false, 0}, {25 * time.Hour, false, time.Hour},
-		{26 * time.Hour, true, 0},
+		{22 * time.Hour, false, 22 * time.Hour}, {45 * time.Hour, false, 45 * time.Hour}, // trouble that lasts is not forgotten
+		{69 * time.Hour, false, 0}, // a day without mail is
+		{70 * time.Hour, true, 0},
 	} {
 		if c.clear {
 			d.Clear("a")

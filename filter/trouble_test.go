@@ -219,7 +219,7 @@ func TestFailures(t *testing.T) {
 	for _, a := range []*asked{{err: errors.New("down")}, {panics: true}} {
 		a.status = greylist.Defer
 		cfg, w, _ := newConfig(t, commonZone(t)+signed.zone.String(), parseRules(t, asksAll))
-		cfg.DNSBL, cfg.Rates, cfg.Replays, cfg.Greylist = a, a, a, a
+		cfg.DNSBL, cfg.Rates, cfg.Replays, cfg.Greylist = zonesOf{a}, a, a, a
 		out := d.play(t, filter.NewEngine(cfg))
 		r := w.last(t)
 		if got := describe(out, r); got != "accept" {
@@ -240,7 +240,7 @@ func TestFailures(t *testing.T) {
 	}
 	a := &asked{}
 	cfg, w, _ := newConfig(t, commonZone(t)+signed.zone.String(), parseRules(t, asksAll))
-	cfg.DNSBL, cfg.Rates, cfg.Replays = a, a, a
+	cfg.DNSBL, cfg.Rates, cfg.Replays = zonesOf{a}, a, a
 	d.play(t, filter.NewEngine(cfg))
 	r := w.last(t)
 	if rc := r.Decisions[1].Rcpt; len(rc.Rates.Value) != 1 || r.Facts.Txn.ReplayClients.Value != 3 || r.Facts.Txn.ReplayRecipients.Value != 5 ||

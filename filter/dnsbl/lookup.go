@@ -137,7 +137,7 @@ func (z *zone) hits(addrs []netip.Addr, subject string) []fact.ListHit {
 				continue
 			}
 			seen = append(seen, r)
-			hits = append(hits, fact.ListHit{List: z.Name, Subject: subject, Entry: a.String(), Source: z.Zone, Comment: r.Name})
+			hits = append(hits, fact.ListHit{List: z.Name, Subject: subject, Entry: a.String(), Source: z.Zone, Comment: r.Name, Weight: r.Weight})
 		}
 	}
 	return hits

@@ -55,7 +55,7 @@ func TestMapKeepsWhatIsNotKnown(t *testing.T) {
 
 // checkNames are the names under which the engine finds facts.
 var checkNames = []string{
-	"iprev", "list_name", "dnsbl", "spf_helo", "helo_dns", "spf", "dkim", "list_dkim", "arc", "dmarc", "replay", "defer_age",
+	"iprev", "list_name", "dnsbl", "dnsbl_name", "dnsbl_helo", "dnsbl_mail_from", "dnsbl_header_from", "dnsbl_dkim", "dnsbl_score", "spf_helo", "helo_dns", "spf", "dkim", "list_dkim", "arc", "dmarc", "replay", "defer_age",
 	"list", "header", "rates", "greylist", "mtalog",
 }
 
@@ -113,7 +113,7 @@ func TestNothingIsKnownOfAnEmptySet(t *testing.T) {
 // full has every fact, none with a zero value.
 func full() *fact.Set {
 	hit := func(list string) fact.Fact[[]fact.ListHit] {
-		return fact.Is([]fact.ListHit{{List: list, Subject: "s", Entry: "e", Source: "f", Line: 3, Comment: "c"}})
+		return fact.Is([]fact.ListHit{{List: list, Subject: "s", Entry: "e", Source: "f", Line: 3, Comment: "c", Weight: 1}})
 	}
 	s := &fact.Set{Stage: mail.StageMessage, Now: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}
 	s.Conn = fact.Conn{Session: "S1", IP: fact.Is(netip.MustParseAddr("192.0.2.1")), Name: fact.Is("h.example"), PTR: fact.Is("p.example"),
@@ -121,13 +121,13 @@ func full() *fact.Set {
 		Dynamic: fact.Is(true), Helo: fact.Is("h.example"), HeloIs: fact.Is("ok"), HeloDNS: fact.Is("forward"),
 		TLS: fact.Is(mail.TLS{Version: "TLSv1.3", Cipher: "AES", Bits: 256, CertSubject: "cs", CertIssuer: "ci"}),
 		MTA: fact.MTA{Name: "mx", Version: "Postfix"}, SPFHelo: fact.Is(fact.SPF{Result: "pass", Domain: "h.example"}),
-		ListIP: hit("ip"), ListName: hit("name"), ListHelo: hit("helo"), DNSBL: hit("zen"), AuthFails: fact.Is(3)}
+		ListIP: hit("ip"), ListName: hit("name"), ListHelo: hit("helo"), DNSBL: hit("zen"), DNSBLName: hit("dbl"), DNSBLHelo: hit("dbl"), AuthFails: fact.Is(3)}
 	s.Txn = fact.Txn{QueueID: "Q1", AuthUser: fact.Is("ann"), AuthType: "PLAIN", MailFrom: fact.Is(mail.ParsePath("<>")),
 		SPF:      fact.Is(fact.SPF{Result: "pass", Domain: "a.example", Reason: "r", Explanation: "x", Lookups: 2}),
 		ListFrom: hit("from"), Rcpts: []mail.Address{mail.ParsePath("<b@c.example>")},
 		From:    fact.Is(fact.From{Addresses: []string{"a@a.example"}, Domains: []string{"a.example"}, Defect: "d", Detail: "t"}),
 		Subject: fact.Is("s"), MessageID: fact.Is("<1@a.example>"), ListID: fact.Is("l"), Fields: fact.Is(7), HeaderBytes: fact.Is(700),
-		Defects: fact.Is([]string{"no_date"}), ListHeader: hit("header"),
+		Defects: fact.Is([]string{"no_date"}), ListHeader: hit("header"), DNSBLFrom: hit("dbl"), DNSBLHeader: hit("dbl"), DNSBLDKIM: hit("dbl"), Rates: fact.Is([]string{"bytes"}),
 		DKIM: fact.Is([]fact.DKIM{{Result: "fail", Domain: "no.example", Selector: "n"}, {Result: "pass", Reason: "r", Domain: "a.example",
 			Identity: "@a.example", Selector: "s1", Algorithm: "rsa-sha256", KeyBits: 2048, Signature: "b", Testing: true}}),
 		ListDKIM: hit("dkim"), ARC: fact.Is(fact.ARC{Result: "pass", Sealers: []string{"l.example"}, Oldest: 1, Trusted: "l.example", Reason: "r"}),

@@ -37,7 +37,9 @@ type Conn struct {
 	ListIP    Fact[[]ListHit] `json:"list_ip"`
 	ListName  Fact[[]ListHit] `json:"list_name"` // verified client name and iprev names
 	ListHelo  Fact[[]ListHit] `json:"list_helo"`
-	DNSBL     Fact[[]ListHit] `json:"dnsbl"`
+	DNSBL     Fact[[]ListHit] `json:"dnsbl"` // zones that list the address
+	DNSBLName Fact[[]ListHit] `json:"dnsbl_name"`
+	DNSBLHelo Fact[[]ListHit] `json:"dnsbl_helo"`
 	AuthFails Fact[int]       `json:"auth_failures"`
 }
 
@@ -100,12 +102,13 @@ type ARC struct {
 
 // ListHit says which entry of which list matched what.
 type ListHit struct {
-	List    string `json:"list"`
-	Subject string `json:"subject"`          // what was looked up
-	Entry   string `json:"entry"`            // the matching entry
-	Source  string `json:"source,omitempty"` // file, feed or zone
-	Line    int    `json:"line,omitempty"`
-	Comment string `json:"comment,omitempty"` // the list's own words, such as a DNSBL's code
+	List    string  `json:"list"`
+	Subject string  `json:"subject"`          // what was looked up
+	Entry   string  `json:"entry"`            // the matching entry
+	Source  string  `json:"source,omitempty"` // file, feed or zone
+	Line    int     `json:"line,omitempty"`
+	Comment string  `json:"comment,omitempty"` // the list's own words, such as a DNSBL's code
+	Weight  float64 `json:"weight,omitempty"`  // of a DNS list\'s code
 }
 
 // From is the finding on the author header fields.
@@ -137,13 +140,19 @@ type Txn struct {
 
 	DKIM     Fact[[]DKIM]    `json:"dkim"`
 	ListDKIM Fact[[]ListHit] `json:"list_dkim"`
-	ARC      Fact[ARC]       `json:"arc"`
-	DMARC    Fact[DMARC]     `json:"dmarc"`
-	Size     Fact[int64]     `json:"size"` // bytes of header and body
+
+	DNSBLFrom   Fact[[]ListHit] `json:"dnsbl_mail_from"`
+	DNSBLHeader Fact[[]ListHit] `json:"dnsbl_header_from"`
+	DNSBLDKIM   Fact[[]ListHit] `json:"dnsbl_dkim"`
+
+	ARC   Fact[ARC]   `json:"arc"`
+	DMARC Fact[DMARC] `json:"dmarc"`
+	Size  Fact[int64] `json:"size"` // bytes of header and body
 
 	ReplayClients    Fact[int]           `json:"replay_clients"`    // distinct clients that brought this signature
 	ReplayRecipients Fact[int]           `json:"replay_recipients"` // and recipients
 	DeferAge         Fact[time.Duration] `json:"defer_age"`         // how long this sender meets our temporary errors
+	Rates            Fact[[]string]      `json:"rates"`             // limits that the message\'s size exceeds
 	Greylist         Fact[Greylist]      `json:"greylist"`          // of null senders, settled at the end of header
 }
 

@@ -1,6 +1,11 @@
 package fact
 
-import "mailwicket/filter/mail"
+import (
+	"math"
+	"slices"
+
+	"mailwicket/filter/mail"
+)
 
 // Fields gives the table of all fields, in the order of the manual.
 func Fields() []Field {
@@ -27,7 +32,7 @@ func Fields() []Field {
 			Doc: `names of the lists that the client's verified name is on`,
 			Get: func(s *Set) Value { return hits(s.Conn.ListName) }},
 		{Name: "client.auth_failures", Kind: Number, Stage: mail.StageConnect, Check: "mtalog",
-			Doc: `failed logins of this client lately`,
+			Doc: `failed logins of this client lately; always absent in this version, which does not follow the MTA's log`,
 			Get: func(s *Set) Value { return number(s.Conn.AuthFails, num) }},
 		{Name: "iprev.result", Kind: Text, Stage: mail.StageConnect, Check: "iprev", Words: iprevWords,
 			Doc: `whether address and reverse name agree (RFC 8601, 3)`,
@@ -38,6 +43,24 @@ func Fields() []Field {
 		{Name: "dnsbl.zones", Kind: Text, Stage: mail.StageConnect, Check: "dnsbl",
 			Doc: `names of the DNS lists that the client's address is on`,
 			Get: func(s *Set) Value { return hits(s.Conn.DNSBL) }},
+		{Name: "dnsbl.name", Kind: Text, Stage: mail.StageConnect, Check: "dnsbl_name",
+			Doc: `names of the DNS lists that a confirmed name of the client is on`,
+			Get: func(s *Set) Value { return hits(s.Conn.DNSBLName) }},
+		{Name: "dnsbl.helo", Kind: Text, Stage: mail.StageHelo, Check: "dnsbl_helo",
+			Doc: `names of the DNS lists that the HELO name is on`,
+			Get: func(s *Set) Value { return hits(s.Conn.DNSBLHelo) }},
+		{Name: "dnsbl.mail_from", Kind: Text, Stage: mail.StageMail, Check: "dnsbl_mail_from",
+			Doc: `names of the DNS lists that the envelope sender's domain is on`,
+			Get: func(s *Set) Value { return hits(s.Txn.DNSBLFrom) }},
+		{Name: "dnsbl.score", Kind: Number, Stage: mail.StageMail, Check: "dnsbl_score",
+			Doc: `sum of the weights of all DNS lists that the client's address and names and the envelope sender are on; of each list the heaviest code`,
+			Get: dnsblScore},
+		{Name: "dnsbl.header_from", Kind: Text, Stage: mail.StageHeader, Check: "dnsbl_header_from",
+			Doc: `names of the DNS lists that a From domain is on`,
+			Get: func(s *Set) Value { return hits(s.Txn.DNSBLHeader) }},
+		{Name: "dnsbl.dkim", Kind: Text, Stage: mail.StageMessage, Check: "dnsbl_dkim",
+			Doc: `names of the DNS lists that the domain of a passing signature is on`,
+			Get: func(s *Set) Value { return hits(s.Txn.DNSBLDKIM) }},
 		{Name: "helo.name", Kind: Text, Stage: mail.StageHelo,
 			Doc: `the name given with HELO or EHLO`,
 			Get: func(s *Set) Value { return text(s.Conn.Helo, id) }},
@@ -101,6 +124,9 @@ func Fields() []Field {
 		{Name: "rates.exceeded", Kind: Text, Stage: mail.StageRcpt, Rcpt: true, Check: "rates",
 			Doc: `names of the rate limits that are exceeded`,
 			Get: func(s *Set) Value { return texts(s.Rcpt.Rates, ids) }},
+		{Name: "rates.size_exceeded", Kind: Text, Stage: mail.StageMessage, Check: "rates",
+			Doc: `names of the limits on bytes that the message exceeds`,
+			Get: func(s *Set) Value { return texts(s.Txn.Rates, ids) }},
 		{Name: "header_from.address", Kind: Text, Stage: mail.StageHeader, Check: "header",
 			Doc: `addresses of the From field`,
 			Get: func(s *Set) Value { return texts(s.Txn.From, func(f From) []string { return f.Addresses }) }},
@@ -186,6 +212,37 @@ func Fields() []Field {
 			Doc: `what the greylist said; known once a rule has asked for it`,
 			Get: greylistValue},
 	}
+}
+
+// dnsblScore sums what is known, in a fixed order; a list that did not answer adds
+// nothing.
+func dnsblScore(s *Set) Value {
+	v := Value{}
+	var hits []ListHit
+	for _, f := range []Fact[[]ListHit]{s.Conn.DNSBL, s.Conn.DNSBLName, s.Conn.DNSBLHelo, s.Txn.DNSBLFrom} {
+		if f.State == Known {
+			v.State, v.Why = Known, ""
+			hits = append(hits, f.Value...)
+		} else if v.State == Absent {
+			v.State, v.Why = f.State, f.Why
+		}
+	}
+	for i, h := range hits {
+		if !slices.ContainsFunc(hits[:i], func(o ListHit) bool { return o.List == h.List }) {
+			v.Num += heaviest(hits[i:], h.List)
+		}
+	}
+	return v
+}
+
+func heaviest(hits []ListHit, list string) float64 {
+	w := 0.0
+	for _, h := range hits {
+		if h.List == list && math.Abs(h.Weight) > math.Abs(w) {
+			w = h.Weight
+		}
+	}
+	return w
 }
 
 // greylistValue is the recipient's answer at RCPT, and the message's later on
