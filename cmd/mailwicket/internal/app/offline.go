@@ -1,0 +1,52 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/filter"
+	"mailwicket/filter/dns"
+	dnsclient "mailwicket/filter/dns/client"
+	"mailwicket/filter/list"
+)
+
+// OfflineOptions say what an engine without a server works with.
+type OfflineOptions struct {
+	Resolver dns.Resolver // nil asks the configured servers
+	Observer filter.Observer
+	Greylist bool // ask an empty greylist in memory; otherwise greylisting is skipped
+}
+
+// Offline makes the engine that the server would use, without sockets, stores or
+// journal, for judging single messages. The caller calls the function returned
+// when it is done. A list that cannot be read is an error here: the answer would
+// be another one than the server's.
+func Offline(ctx context.Context, c *config.Config, o OfflineOptions) (*filter.Engine, func(), error) {
+	p, problems := Compile(c)
+	if len(problems) > 0 {
+		return nil, nil, fmt.Errorf("%w: %s", ErrConfig, problems[0])
+	}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	done := func() {}
+	if o.Resolver == nil {
+		r, err := dnsclient.New(dnsclient.Config{Servers: dnsServers(c.DNS, log), Timeout: c.DNS.Timeout.Std()})
+		if err != nil {
+			return nil, nil, err
+		}
+		o.Resolver, done = r, r.Close
+	}
+	lists := list.New(listConfigs(c), list.Options{Log: log})
+	if err := lists.Load(ctx); err != nil {
+		done()
+		return nil, nil, err
+	}
+	ec := engineConfig(c, p)
+	ec.Resolver, ec.Lists, ec.Defers, ec.Log, ec.Observer = o.Resolver, lists, filter.NewDefers(), log, o.Observer
+	if o.Greylist {
+		ec.Greylist = memoryGreylist(c.Greylist, log)
+	}
+	return filter.NewEngine(ec), done, nil
+}

@@ -1,0 +1,99 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"mailwicket/cmd/mailwicket/internal/config"
+)
+
+// Reload reads the configuration again and puts it in force; the old one stays
+// when anything is wrong with the new one. Sessions that run end as they began.
+// It is safe for concurrent use.
+func (a *App) Reload() error {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	err := a.reload()
+	if err != nil {
+		a.metrics.ReloadOK.Set(0)
+		a.metrics.Reloads.WithLabelValues("error").Inc()
+		a.log.Error("configuration not taken, the old one stays in force", slog.String("error", err.Error()))
+		return err
+	}
+	a.metrics.Reloads.WithLabelValues("ok").Inc()
+	return nil
+}
+
+func (a *App) reload() error {
+	c, problems := a.o.Load()
+	if len(problems) > 0 {
+		for _, p := range problems {
+			a.log.Error("configuration problem", slog.String("problem", p.String()))
+		}
+		return fmt.Errorf("%w: %d problem(s), the first: %s", ErrConfig, len(problems), problems[0])
+	}
+	old := a.live.Load()
+	if err := a.install(context.Background(), c); err != nil {
+		return err
+	}
+	for _, l := range old.config.Lists {
+		if !a.live.Load().has(l.Name) {
+			a.board.forget("list " + l.Name)
+		}
+	}
+	if keys := config.RestartKeys(a.o.Config, c); len(keys) > 0 {
+		a.log.Warn("changed keys that need a restart", slog.String("keys", strings.Join(keys, ", ")))
+	}
+	a.log.Info("configuration taken", slog.String("file", c.File), slog.String("profile", c.Profile))
+	return nil
+}
+
+func (l *live) has(name string) bool {
+	for _, x := range l.config.Lists {
+		if x.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+const watchEvery = 2 * time.Second
+
+// watchConfig notices a changed configuration file, also where a rename or a
+// symlink puts a new one in its place.
+func (a *App) watchConfig(ctx context.Context) {
+	file := a.o.Config.File
+	if file == "" {
+		return
+	}
+	last := stateOf(file)
+	every(ctx, watchEvery, func() {
+		now := stateOf(file)
+		if now == last {
+			return
+		}
+		last = now
+		if now.err == "" { // a file that is gone for a moment is being replaced
+			_ = a.Reload() // logs and counts its error
+		}
+	})
+}
+
+// fileState is what shows that a file has changed.
+type fileState struct {
+	mtime time.Time
+	size  int64
+	err   string
+}
+
+func stateOf(file string) fileState {
+	st, err := os.Stat(file) // through symlinks: Kubernetes swaps them
+	if err != nil {
+		return fileState{err: err.Error()}
+	}
+	return fileState{mtime: st.ModTime(), size: st.Size()}
+}

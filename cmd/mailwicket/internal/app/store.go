@@ -1,0 +1,233 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/filter/observe"
+	"mailwicket/greylist"
+	"mailwicket/greylist/boltstore"
+	"mailwicket/greylist/redisstore"
+	"mailwicket/greylist/redisstore/redisurl"
+)
+
+// store keeps the state that outlives a message: in Redis where one is named,
+// else in a file. It survives reloads.
+type store struct {
+	metrics *observe.Metrics
+	board   *board
+	log     *slog.Logger
+	name    string // of the dependency: redis or greylist file
+	dir     string // where the local copy of the secret lies
+
+	redis redis.UniversalClient // nil beside a file
+	file  *boltstore.Store      // nil beside Redis
+	back  greylist.Store
+
+	mu       sync.Mutex
+	secret   []byte              // of the keys' hashes
+	shared   bool                // Redis holds the same one
+	services []*greylist.Service // the last one is in force
+	params   greylist.Params     // of the last one
+	hashes   []byte              // the secret of the last one
+}
+
+func openStore(c *config.Config, env func(string) string, m *observe.Metrics, b *board, log *slog.Logger) (_ *store, err error) {
+	s := &store{metrics: m, board: b, log: log, name: "greylist file", dir: c.DataDir}
+	if s.secret, err = localSecret(c.DataDir); err != nil {
+		return nil, err
+	}
+	if c.Redis.URL == "" {
+		s.file, err = boltstore.Open(filepath.Join(c.DataDir, "greylist.db"), boltstore.Options{Log: log})
+		s.back = s.file
+		if err == nil {
+			b.set(s.name, true, "")
+		}
+		return s, err
+	}
+	s.name = "redis"
+	if s.redis, err = redisClient(c, env); err != nil {
+		return nil, err
+	}
+	s.back = redisstore.New(s.redis, "")
+	err = s.shareSecret(context.Background())
+	if errors.Is(err, errRedis) {
+		// Mail flows without it: the fallback in memory decides meanwhile.
+		b.set(s.name, false, err.Error())
+		return s, nil
+	}
+	if err == nil {
+		b.set(s.name, true, "")
+	}
+	return s, err
+}
+
+func redisClient(c *config.Config, env func(string) string) (redis.UniversalClient, error) {
+	o, err := redisurl.Parse(c.Redis.URL)
+	if err != nil {
+		return nil, err
+	}
+	password, err := c.RedisPassword(env)
+	if err != nil {
+		return nil, err
+	}
+	o.Password = string(password)
+	if c.Redis.Username != "" {
+		o.Username = c.Redis.Username
+	}
+	if c.Redis.CAFile != "" && o.TLSConfig != nil {
+		if o.TLSConfig.RootCAs, err = authorities(c.Resolve(c.Redis.CAFile)); err != nil {
+			return nil, fmt.Errorf("redis.ca_file: %w", err)
+		}
+	}
+	return redis.NewUniversalClient(o), nil
+}
+
+func authorities(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no PEM certificate", file)
+	}
+	return pool, nil
+}
+
+// errRedis is a Redis that does not answer.
+var errRedis = errors.New("redis does not answer")
+
+const (
+	secretKey   = "mw:secret"
+	secretLimit = 2 * time.Second
+)
+
+// shareSecret makes all filters of one Redis hash alike: the first to come puts
+// its key there, the others take that. The local copy is for starts without
+// Redis.
+func (s *store) shareSecret(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, secretLimit)
+	defer cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.redis.SetNX(ctx, secretKey, s.secret, 0).Err(); err != nil {
+		return fmt.Errorf("%w: %w", errRedis, err)
+	}
+	shared, err := s.redis.Get(ctx, secretKey).Bytes()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errRedis, err)
+	}
+	if len(shared) != secretLen {
+		return fmt.Errorf("redis key %s holds %d bytes, want %d: delete it to start with an empty greylist", secretKey, len(shared), secretLen)
+	}
+	s.shared = true
+	if bytes.Equal(shared, s.secret) {
+		return nil
+	}
+	s.secret = shared
+	return saveSecret(s.dir, shared)
+}
+
+// greylister gives the service for a configuration: the one in force where times
+// and secret did not change, so that what it remembers stays.
+func (s *store) greylister(g config.Greylist) *greylist.Service {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := greylistParams(g)
+	if n := len(s.services); n > 0 && s.params == p && bytes.Equal(s.hashes, s.secret) {
+		return s.services[n-1]
+	}
+	svc := greylist.New(greylist.ServiceConfig{Store: s.back, Params: p, Secret: s.secret, Log: s.log,
+		Observer: greylist.Observer{
+			Op: func(op, result string, took time.Duration) {
+				s.metrics.StoreOps.WithLabelValues(op, result).Inc()
+				if took > 0 {
+					s.metrics.StoreTime.WithLabelValues(op).Observe(took.Seconds())
+				}
+			},
+			Degraded: func(degraded bool, why string) { s.board.set(s.name, !degraded, why) },
+		}})
+	s.services, s.params, s.hashes = append(s.services, svc), p, s.secret
+	return svc
+}
+
+func greylistParams(g config.Greylist) greylist.Params {
+	p := greylist.DefaultParams()
+	p.Delay, p.RetryWindow, p.PassLifetime = g.Delay.Std(), g.RetryWindow.Std(), g.PassLifetime.Std()
+	p.AutoAllowAfter = g.AutoAllowAfter
+	return p
+}
+
+// memoryGreylist is an empty greylist for one message.
+func memoryGreylist(g config.Greylist, log *slog.Logger) *greylist.Service {
+	return greylist.New(greylist.ServiceConfig{Store: greylist.NewMemory(1000), Params: greylistParams(g),
+		Secret: make([]byte, secretLen), Log: log})
+}
+
+const storeCheckEvery = 10 * time.Second
+
+// run notices a Redis that comes back or goes away while no mail asks for it.
+// Where it was away at the start and holds another secret, newSecret is called.
+func (s *store) run(ctx context.Context, newSecret func()) {
+	if s.redis == nil {
+		return
+	}
+	every(ctx, storeCheckEvery, func() {
+		limited, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		err := s.redis.Ping(limited).Err()
+		if err == nil && !s.isShared() {
+			if err = s.shareSecret(ctx); err == nil {
+				newSecret()
+			}
+		}
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			s.board.set(s.name, false, err.Error())
+		default:
+			if degraded, _ := s.current().Degraded(); !degraded {
+				s.board.set(s.name, true, "")
+			}
+		}
+	})
+}
+
+func (s *store) isShared() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shared
+}
+
+func (s *store) current() *greylist.Service {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.services[len(s.services)-1]
+}
+
+// close writes what is pending.
+func (s *store) close() {
+	for _, svc := range s.services {
+		svc.Close()
+	}
+	if s.file != nil {
+		if err := s.file.Close(); err != nil {
+			s.log.Error("greylist file not closed", slog.String("error", err.Error()))
+		}
+	}
+	if s.redis != nil {
+		s.redis.Close()
+	}
+}

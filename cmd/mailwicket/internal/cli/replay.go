@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"mailwicket/cmd/mailwicket/internal/app"
+	"mailwicket/cmd/mailwicket/internal/replay"
+	"mailwicket/filter/observe/journal"
+	"mailwicket/policy/rulefile"
+)
+
+type replayCmd struct {
+	Config  string `short:"c" required:"" type:"existingfile" help:"The configuration to judge by."`
+	Since   string `default:"24h" help:"How far back, such as 90m, 24h or 7d; 0s takes all."`
+	Journal string `type:"existingdir" help:"Journal directory; by default that of the configuration's data_dir."`
+	JSON    bool   `name:"json" help:"Print data instead of words."`
+}
+
+// Run judges journalled decisions again and prints what would change.
+func (c replayCmd) Run(s Streams) error {
+	cfg, err := loadConfig(c.Config, s)
+	if err != nil {
+		return err
+	}
+	back, err := rulefile.ParseDuration(c.Since)
+	if err != nil {
+		return exitError{exitUsage, "--since: " + err.Error()}
+	}
+	policy, problems := app.Compile(cfg)
+	if len(problems) > 0 {
+		return exitError{exitUsage, problems[0].String()}
+	}
+	dir := c.Journal
+	if dir == "" {
+		dir = filepath.Join(cfg.DataDir, "journal")
+	}
+	files, err := journal.Files(dir)
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("no journal in %s: is data_dir that of the server, and journal.keep over 0s?", dir)
+	}
+	if err != nil {
+		return err
+	}
+	var since time.Time
+	if back > 0 {
+		since = time.Now().Add(-back)
+	}
+	ctx, stop := s.context()
+	defer stop()
+	report, err := replay.Run(ctx, policy, files, since, progress(s.Err))
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		enc := json.NewEncoder(s.Out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(report)
+	}
+	return printReplay(s.Out, report)
+}
+
+// progress draws a bar on a terminal, and nothing elsewhere.
+func progress(w io.Writer) func(done, all int64) {
+	f, ok := w.(*os.File)
+	if !ok {
+		return func(int64, int64) {}
+	}
+	if st, err := f.Stat(); err != nil || st.Mode()&os.ModeCharDevice == 0 {
+		return func(int64, int64) {}
+	}
+	const width = 40
+	return func(done, all int64) {
+		n := int(done * width / max(all, 1))
+		fmt.Fprintf(f, "\r[%-*s] %3d%%", width, bar[:n], done*100/max(all, 1))
+		if done >= all {
+			fmt.Fprint(f, "\r\033[K")
+		}
+	}
+}
+
+const bar = "########################################"
+
+func printReplay(w io.Writer, r *replay.Report) error {
+	fmt.Fprintf(w, "%d messages with %d decisions judged again in %.2f s (%.0f decisions/s); %d would change\n",
+		r.Messages, r.Decisions, r.Seconds, float64(r.Decisions)/max(r.Seconds, 1e-9), r.Changed)
+	if r.Skipped > 0 {
+		fmt.Fprintf(w, "%d lines of the journal could not be read\n", r.Skipped)
+	}
+	for _, l := range r.Lacking {
+		fmt.Fprintf(w, "%d messages: %s\n", l.Count, lackingWords(l.Name))
+	}
+	if r.Changed == 0 {
+		return nil
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "\nWAS\tWOULD BE\tMESSAGES\tFOR EXAMPLE")
+	for _, c := range r.Changes {
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\n", c.Old, c.New, c.Count, c.Examples)
+	}
+	fmt.Fprintln(t, "\nRULE THAT WOULD DECIDE\tMESSAGES")
+	for _, c := range r.Rules {
+		fmt.Fprintf(t, "%s\t%d\n", c.Name, c.Count)
+	}
+	fmt.Fprintln(t, "\nSENDER DOMAIN\tMESSAGES")
+	for _, c := range r.Senders {
+		fmt.Fprintf(t, "%s\t%d\n", c.Name, c.Count)
+	}
+	return t.Flush()
+}
+
+func lackingWords(what string) string {
+	switch what {
+	case "content":
+		return "the new rules would let them go on, but their content was never sent: what then would be decided is not known"
+	case "greylist":
+		return "the new rules would ask the greylist, which was not asked: its answer is not known, the verdict is the one without it"
+	}
+	return what
+}

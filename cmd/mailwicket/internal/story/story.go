@@ -1,0 +1,235 @@
+// Package story tells one decision in words: for explain, check and the status
+// page. It prints what the record holds and finds nothing out by itself.
+package story
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"mailwicket/filter"
+	"mailwicket/filter/fact"
+	"mailwicket/policy"
+)
+
+// Options choose how much is told.
+type Options struct {
+	Headers []string  // fields that were added, for check
+	Now     time.Time // for "seconds left" of the greylist; zero tells the seconds as they were
+	Brief   bool      // without rules that did not match and without DNS answers
+}
+
+// Write tells the whole story of a record.
+func Write(w io.Writer, r *filter.Record, o Options) {
+	p := printer{w}
+	p.head(r)
+	p.facts(r)
+	p.greylist(r, o.Now)
+	p.decisions(r, o.Brief)
+	if !o.Brief {
+		p.dns(r)
+		p.checks(r)
+	}
+	if len(r.Removed) > 0 || len(o.Headers) > 0 {
+		p.section("header fields")
+		for _, d := range r.Removed {
+			p.line("removed  %s (number %d of that name)", d.Name, d.Index)
+		}
+		for _, h := range o.Headers {
+			p.line("added    %s", strings.ReplaceAll(h, "\r\n", "\n           "))
+		}
+	}
+}
+
+type printer struct{ w io.Writer }
+
+func (p printer) section(name string)             { fmt.Fprintf(p.w, "\n%s\n", name) }
+func (p printer) line(format string, args ...any) { fmt.Fprintf(p.w, "  "+format+"\n", args...) }
+
+// verdictWords say what became of the message.
+var verdictWords = map[policy.Verdict]string{
+	policy.Continue: "accepted", policy.Accept: "accepted", policy.Quarantine: "accepted, tagged as quarantine",
+	policy.Hold: "put on hold", policy.Discard: "discarded", policy.Tempfail: "deferred", policy.Reject: "refused",
+}
+
+// Outcome is the verdict in a sentence.
+func Outcome(r *filter.Record) string {
+	s := verdictWords[r.Verdict]
+	if r.Rule != "" {
+		s += " by rule " + r.Rule
+		for _, d := range r.Decisions {
+			if d.Rule == r.Rule && d.At.File != "" {
+				s += fmt.Sprintf(" (%s, at %s)", at(d.At), d.Stage)
+				break
+			}
+		}
+	}
+	if r.Reason != "" {
+		s += ": " + r.Reason
+	}
+	if !r.Complete && r.Verdict == policy.Continue {
+		s = "given up by the client before the end of the message"
+	}
+	return s
+}
+
+func at(p policy.Position) string {
+	if p.Line > 0 {
+		return fmt.Sprintf("%s:%d", p.File, p.Line)
+	}
+	return p.File
+}
+
+func (p printer) head(r *filter.Record) {
+	t := r.Facts.Txn
+	fmt.Fprintf(p.w, "%s  %s\n", r.Ref, Outcome(r))
+	p.line("%s, %s in all", r.Start.Format(time.RFC3339), r.Took.Round(time.Microsecond))
+	if t.QueueID != "" {
+		p.line("queue id %s", t.QueueID)
+	}
+	var rcpts []string
+	for _, d := range r.Decisions {
+		if d.Recipient != "" {
+			rcpts = append(rcpts, d.Recipient)
+		}
+	}
+	if t.MailFrom.Known() {
+		p.line("from %s to %s", t.MailFrom.Value, strings.Join(rcpts, ", "))
+	}
+	if len(r.Degraded) > 0 {
+		p.line("without an answer from: %s", strings.Join(r.Degraded, ", "))
+	}
+}
+
+// facts prints every field that is known, failed or skipped.
+func (p printer) facts(r *filter.Record) {
+	p.section("facts")
+	for _, f := range fact.Fields() {
+		if strings.HasPrefix(f.Name, "rcpt.") || strings.HasPrefix(f.Name, "greylist.") {
+			continue // of one recipient: told with its decision
+		}
+		v := f.Get(&r.Facts)
+		if v.State == fact.Absent {
+			continue
+		}
+		p.line("%-26s %s", f.Name, v.String(f.Kind))
+	}
+	for _, d := range r.Facts.Txn.DKIM.Value {
+		p.line("%-26s %s %s", "signature of "+d.Domain, d.Result, d.Reason)
+	}
+	if d := r.Facts.Txn.DMARC; d.Known() && d.Value.Reason != "" {
+		p.line("%-26s %s", "DMARC in words", d.Value.Reason)
+	}
+	if s := r.Facts.Txn.SPF; s.Known() && s.Value.Reason != "" {
+		p.line("%-26s %s", "SPF in words", s.Value.Reason)
+	}
+}
+
+func (p printer) greylist(r *filter.Record, now time.Time) {
+	show := func(to string, f fact.Fact[fact.Greylist]) {
+		if !f.Known() {
+			if f.State != fact.Absent {
+				p.line("%s: %s (%s)", to, f.State, f.Why)
+			}
+			return
+		}
+		g := f.Value
+		s := fmt.Sprintf("%s: %s, client known as %s (by %s)", to, g.Result, g.Identity, g.Kind)
+		if g.Result == "defer" {
+			left := g.Remaining
+			if !now.IsZero() {
+				left = max(g.Remaining-now.Sub(r.Start), 0)
+			}
+			s += fmt.Sprintf(", %s left, attempt %d since %s", left.Round(time.Second), g.Attempts, g.FirstSeen.Format(time.RFC3339))
+		}
+		if g.Degraded {
+			s += ", decided by the fallback in memory"
+		}
+		p.line("%s", s)
+	}
+	first := true
+	for _, d := range r.Decisions {
+		if d.Rcpt.Greylist.State == fact.Absent {
+			continue
+		}
+		if first {
+			p.section("greylist")
+			first = false
+		}
+		show(d.Recipient, d.Rcpt.Greylist)
+	}
+	if g := r.Facts.Txn.Greylist; g.State != fact.Absent {
+		p.section("greylist")
+		show("null sender", g)
+	}
+}
+
+func (p printer) decisions(r *filter.Record, brief bool) {
+	p.section("decisions")
+	for _, d := range r.Decisions {
+		who := ""
+		if d.Recipient != "" {
+			who = " for " + d.Recipient
+		}
+		p.line("%s%s: %s", d.Stage, who, d.Verdict)
+		if d.Reply != "" {
+			p.line("  told the client: %s", d.Reply)
+		}
+		for _, w := range d.Would {
+			p.line("  would have been: %s by rule %s %s", w.Verdict, w.Rule, w.Reason)
+		}
+		for _, s := range d.Trace {
+			if s.Matched {
+				p.line("  * %-32s matched: %s%s", s.Rule, s.Did, observed(s))
+			} else if !brief {
+				p.line("    %-32s no: %s", s.Rule, unmatched(s))
+			}
+		}
+	}
+}
+
+func observed(s policy.Step) string {
+	if s.Mode == policy.Observe {
+		return " (observed only)"
+	}
+	return ""
+}
+
+func unmatched(s policy.Step) string {
+	if s.Field == "" {
+		return "off"
+	}
+	word := "is"
+	if s.Unknown {
+		word = "is not known:"
+	}
+	return fmt.Sprintf("wants %s %s, %s %s", s.Field, s.Want, word, s.Got)
+}
+
+func (p printer) dns(r *filter.Record) {
+	if len(r.DNS) == 0 {
+		return
+	}
+	p.section("DNS answers")
+	for _, a := range r.DNS {
+		from := a.Server
+		if a.Cached {
+			from += ", cached"
+		}
+		p.line("%-5s %s: %s %s (ttl %s, %s)", a.Type, a.Name, a.Result, strings.Join(a.Data, " | "), a.TTL.Round(time.Second), from)
+	}
+	if r.DNSDropped > 0 {
+		p.line("and %d more", r.DNSDropped)
+	}
+}
+
+func (p printer) checks(r *filter.Record) {
+	if len(r.Checks) == 0 {
+		return
+	}
+	p.section("checks")
+	for _, c := range r.Checks {
+		p.line("%-12s %-8s %s %s", c.Name, c.State, c.Took.Round(time.Microsecond), c.Why)
+	}
+}

@@ -1,0 +1,223 @@
+package journal
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"mailwicket/filter"
+)
+
+// Read hands over the records of the files that are not older than since, in
+// the order in which they were written. Torn and foreign lines are counted, not
+// fatal; a line of a later format is ErrVersion. each's error ends the reading.
+func Read(files []string, since time.Time, each func(*filter.Record) error) (skipped int, err error) {
+	return read(files, since, func(b []byte) error {
+		var r filter.Record
+		if json.Unmarshal(b, &r) != nil {
+			return errForeign
+		}
+		if r.Start.Before(since) {
+			return nil
+		}
+		return each(&r)
+	})
+}
+
+// errForeign marks a line that holds no record.
+var errForeign = errors.New("no record")
+
+func read(files []string, since time.Time, each func(line []byte) error) (skipped int, err error) {
+	for _, name := range files {
+		n, err := readFile(name, since, each)
+		skipped += n
+		if err != nil {
+			return skipped, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return skipped, nil
+}
+
+func readFile(name string, since time.Time, each func(line []byte) error) (skipped int, err error) {
+	if end, ok := endOf(name); ok && end.Before(since) {
+		return 0, nil
+	}
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil // its time was over since the directory was read
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return scan(f, each)
+}
+
+// scan hands over the lines of our format. each answers errForeign for what is
+// none nevertheless.
+func scan(in io.Reader, each func(line []byte) error) (skipped int, err error) {
+	l := lines{r: bufio.NewReaderSize(in, 256<<10)}
+	for {
+		b, whole, err := l.next()
+		if errors.Is(err, io.EOF) {
+			if len(b) > 0 {
+				skipped++ // torn: its writer was killed, or is writing now
+			}
+			return skipped, nil
+		}
+		if err != nil {
+			return skipped, err
+		}
+		err = errForeign
+		if whole {
+			err = version(b)
+		}
+		if err == nil {
+			err = each(b)
+		}
+		switch {
+		case errors.Is(err, errForeign):
+			skipped++
+		case err != nil:
+			return skipped, err
+		}
+	}
+}
+
+// current is how our lines begin.
+var current = fmt.Appendf(nil, `{"v":%d,`, Version)
+
+// version refuses lines of a later format before they are read as one of ours.
+func version(b []byte) error {
+	if bytes.HasPrefix(b, current) {
+		return nil
+	}
+	var head struct{ V int }
+	switch err := json.Unmarshal(b, &head); {
+	case err != nil || head.V < 1:
+		return errForeign
+	case head.V > Version:
+		return fmt.Errorf("%w: %d", ErrVersion, head.V)
+	}
+	return nil
+}
+
+// maxLine bounds a line: a message to thousands of recipients is long.
+const maxLine = 16 << 20
+
+// lines cuts a file into lines in bounded memory.
+type lines struct {
+	r    *bufio.Reader
+	long []byte
+}
+
+// next gives a line without its end, valid until the next call. A line that is
+// too long is not whole and empty. At the end of the file comes what follows the
+// last line end, with io.EOF.
+func (l *lines) next() (b []byte, whole bool, err error) {
+	l.long = l.long[:0]
+	over := false
+	for {
+		part, err := l.r.ReadSlice('\n')
+		if over = over || len(l.long)+len(part) > maxLine; over {
+			l.long, part = l.long[:0], nil
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			l.long = append(l.long, part...)
+			continue
+		case over:
+			return nil, false, err
+		case len(l.long) > 0:
+			l.long = append(l.long, part...)
+			part = l.long
+		}
+		return bytes.TrimSuffix(part, []byte("\n")), err == nil, err
+	}
+}
+
+// Find gives the latest record with that reference, queue id, Message-ID or
+// session; nil when there is none.
+func Find(dir, ref string) (*filter.Record, error) {
+	files, err := Files(dir)
+	if err != nil {
+		return nil, err
+	}
+	m := mention{word: longestWord(ref)}
+	for _, name := range slices.Backward(files) {
+		var hit *filter.Record
+		_, err := readFile(name, time.Time{}, func(b []byte) error {
+			var r filter.Record
+			if !m.in(b) {
+				return nil
+			}
+			if json.Unmarshal(b, &r) != nil {
+				return errForeign
+			}
+			if Matches(&r, ref) {
+				hit = &r
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if hit != nil {
+			return hit, nil
+		}
+	}
+	return nil, nil
+}
+
+// mention finds lines that may match without decoding them, which is most of the
+// work.
+type mention struct {
+	word []byte
+	low  []byte
+}
+
+func (m *mention) in(line []byte) bool {
+	m.low = m.low[:0]
+	for _, c := range line {
+		m.low = append(m.low, lower(c))
+	}
+	return bytes.Contains(m.low, m.word)
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
+// longestWord gives the part of a reference that JSON writes as it is, in lower
+// case.
+func longestWord(ref string) []byte {
+	var best []byte
+	for _, w := range strings.FieldsFunc(ref, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._@", r))
+	}) {
+		if len(w) > len(best) {
+			best = []byte(w)
+		}
+	}
+	for i, c := range best {
+		best[i] = lower(c)
+	}
+	return best
+}
+
+// Matches tells whether ref names the record.
+func Matches(r *filter.Record, ref string) bool {
+	same := func(a string) bool { return a != "" && strings.EqualFold(a, ref) }
+	return same(r.Ref) || same(r.Facts.Conn.Session) || same(r.Facts.Txn.QueueID) || r.Facts.Txn.MessageID.Value == ref && ref != ""
+}

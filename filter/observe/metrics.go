@@ -1,0 +1,174 @@
+// Package observe looks on: it counts what the engine does for Prometheus and
+// writes one log line for each message. It changes nothing.
+package observe
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"mailwicket/filter"
+	"mailwicket/filter/fact"
+	"mailwicket/filter/mail"
+)
+
+// Metrics are all counters of the server. Label values come from fixed sets or
+// from the configuration (rule, list and server names), never from mail.
+type Metrics struct {
+	Sessions      prometheus.Gauge
+	SessionsTotal prometheus.Counter
+	Refused       *prometheus.CounterVec // why
+	Panics        *prometheus.CounterVec // stage
+	Stage         *prometheus.HistogramVec
+	Messages      *prometheus.CounterVec // verdict
+	Bytes         prometheus.Counter
+	Recipients    *prometheus.CounterVec // verdict
+	Checks        *prometheus.CounterVec // check, state, result
+	CheckTime     *prometheus.HistogramVec
+	Rules         *prometheus.CounterVec // rule, verdict, mode
+	Removed       prometheus.Counter
+	Greylist      *prometheus.CounterVec // result
+	GreylistDelay prometheus.Histogram
+	DNSQueries    *prometheus.CounterVec // type, result
+	DNSTime       *prometheus.HistogramVec
+	DNSCache      *prometheus.CounterVec // outcome
+	StoreOps      *prometheus.CounterVec // op, result
+	StoreTime     *prometheus.HistogramVec
+	Degraded      *prometheus.GaugeVec // dependency
+	ListEntries   *prometheus.GaugeVec // list
+	ListLoaded    *prometheus.GaugeVec // list
+	ListErrors    *prometheus.CounterVec
+	MTA           *prometheus.GaugeVec // version
+	Build         *prometheus.GaugeVec
+	ReloadOK      prometheus.Gauge
+	ReloadTime    prometheus.Gauge
+	Reloads       *prometheus.CounterVec
+	Journal       *prometheus.CounterVec
+}
+
+// latency covers a cached answer up to a stage's budget.
+var latency = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+
+// New makes the metrics and registers them.
+func New(reg prometheus.Registerer) *Metrics {
+	f := factory{reg}
+	return &Metrics{
+		Sessions:      f.gauge("sessions", "SMTP sessions that MTAs have open to us."),
+		SessionsTotal: f.counter("sessions_total", "SMTP sessions opened."),
+		Refused:       f.counters("refused_connections_total", "Connections of MTAs not served.", "why"),
+		Panics:        f.counters("panics_total", "Callbacks that broke and were answered by on_error.", "stage"),
+		Stage:         f.histograms("stage_duration_seconds", "Time to answer the MTA.", "stage"),
+		Messages:      f.counters("messages_total", "Messages by final verdict.", "verdict"),
+		Bytes:         f.counter("message_bytes_total", "Bytes of header and body of complete messages."),
+		Recipients:    f.counters("recipients_total", "Recipients by verdict at RCPT.", "verdict"),
+		Checks:        f.counters("checks_total", "Findings of checks.", "check", "state", "result"),
+		CheckTime:     f.histograms("check_duration_seconds", "Time that checks took.", "check"),
+		Rules:         f.counters("rules_total", "Decisions by rule; mode observe counts what would have been.", "rule", "verdict", "mode"),
+		Removed:       f.counter("removed_headers_total", "Forged header fields removed."),
+		Greylist:      f.counters("greylist_total", "Answers of the greylist.", "result"),
+		GreylistDelay: f.histogram("greylist_delay_seconds", "Delay that greylisting added to mail that came again.", []float64{60, 240, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400}),
+		DNSQueries:    f.counters("dns_queries_total", "Questions sent to DNS servers.", "type", "result"),
+		DNSTime:       f.histograms("dns_duration_seconds", "Time that DNS servers took.", "server"),
+		DNSCache:      f.counters("dns_cache_total", "Lookups by cache outcome.", "outcome"),
+		StoreOps:      f.counters("store_operations_total", "Operations on the shared store.", "op", "result"),
+		StoreTime:     f.histograms("store_duration_seconds", "Time that the store took.", "op"),
+		Degraded:      f.gauges("degraded", "1 while a dependency does not work.", "dependency"),
+		ListEntries:   f.gauges("list_entries", "Entries of each list.", "list"),
+		ListLoaded:    f.gauges("list_loaded_timestamp_seconds", "When each list was last read.", "list"),
+		ListErrors:    f.counters("list_errors_total", "Lists that could not be read; the old one stays.", "list"),
+		MTA:           f.gauges("mta_info", "1 for each MTA version seen.", "version"),
+		Build:         f.gauges("build_info", "1, labelled with our own build.", "version", "go"),
+		ReloadOK:      f.gauge("config_last_reload_successful", "1 when the last configuration read was good."),
+		ReloadTime:    f.gauge("config_last_reload_success_timestamp_seconds", "When a configuration was last taken."),
+		Reloads:       f.counters("config_reloads_total", "Configuration reads.", "result"),
+		Journal:       f.counters("journal_records_total", "Decisions journalled or dropped.", "result"),
+	}
+}
+
+type factory struct{ reg prometheus.Registerer }
+
+func (f factory) gauge(name, help string) prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "mailwicket", Name: name, Help: help})
+	f.reg.MustRegister(g)
+	return g
+}
+
+func (f factory) counter(name, help string) prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "mailwicket", Name: name, Help: help})
+	f.reg.MustRegister(c)
+	return c
+}
+
+func (f factory) gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "mailwicket", Name: name, Help: help}, labels)
+	f.reg.MustRegister(g)
+	return g
+}
+
+func (f factory) counters(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "mailwicket", Name: name, Help: help}, labels)
+	f.reg.MustRegister(c)
+	return c
+}
+
+func (f factory) histogram(name, help string, buckets []float64) prometheus.Histogram {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "mailwicket", Name: name, Help: help, Buckets: buckets})
+	f.reg.MustRegister(h)
+	return h
+}
+
+func (f factory) histograms(name, help string, labels ...string) *prometheus.HistogramVec {
+	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "mailwicket", Name: name, Help: help, Buckets: latency}, labels)
+	f.reg.MustRegister(h)
+	return h
+}
+
+// Message counts a finished message (filter.Observer).
+func (m *Metrics) Message(r *filter.Record) {
+	m.Messages.WithLabelValues(r.Verdict.String()).Inc()
+	m.Removed.Add(float64(len(r.Removed)))
+	if r.Complete {
+		m.Bytes.Add(float64(r.Facts.Txn.Size.Value))
+	}
+	if v := r.Facts.Conn.MTA.Version; v != "" {
+		m.MTA.WithLabelValues(v).Set(1)
+	}
+	for _, d := range r.Decisions {
+		if d.Rule != "" {
+			m.Rules.WithLabelValues(d.Rule, d.Verdict.String(), "enforce").Inc()
+		}
+		for _, w := range d.Would {
+			m.Rules.WithLabelValues(w.Rule, w.Verdict.String(), "observe").Inc()
+		}
+		if d.Recipient != "" {
+			m.Recipients.WithLabelValues(d.Verdict.String()).Inc()
+		}
+		m.greylist(d.Rcpt.Greylist)
+	}
+	m.greylist(r.Facts.Txn.Greylist)
+}
+
+func (m *Metrics) greylist(f fact.Fact[fact.Greylist]) {
+	switch f.State {
+	case fact.Known:
+		m.Greylist.WithLabelValues(f.Value.Result).Inc()
+		if f.Value.Result == "pass" && f.Value.Delayed > 0 {
+			m.GreylistDelay.Observe(f.Value.Delayed.Seconds())
+		}
+	case fact.Failed:
+		m.Greylist.WithLabelValues("failed").Inc()
+	}
+}
+
+// Check counts a finding (filter.Observer).
+func (m *Metrics) Check(name string, st fact.State, result string, took time.Duration) {
+	m.Checks.WithLabelValues(name, st.String(), result).Inc()
+	if took > 0 {
+		m.CheckTime.WithLabelValues(name).Observe(took.Seconds())
+	}
+}
+
+// StageTook notes the time of an answer.
+func (m *Metrics) StageTook(s mail.Stage, took time.Duration) {
+	m.Stage.WithLabelValues(s.String()).Observe(took.Seconds())
+}
