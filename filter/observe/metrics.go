@@ -19,6 +19,7 @@ type Metrics struct {
 	SessionsTotal prometheus.Counter
 	Refused       *prometheus.CounterVec // why
 	Panics        *prometheus.CounterVec // stage
+	Broken        prometheus.Counter
 	Stage         *prometheus.HistogramVec
 	Messages      *prometheus.CounterVec // verdict
 	Bytes         prometheus.Counter
@@ -57,6 +58,7 @@ func New(reg prometheus.Registerer) *Metrics {
 		SessionsTotal: f.counter("sessions_total", "SMTP sessions opened."),
 		Refused:       f.counters("refused_connections_total", "Connections of MTAs not served.", "why"),
 		Panics:        f.counters("panics_total", "Callbacks that broke and were answered by on_error.", "stage"),
+		Broken:        f.counter("broken_connections_total", "Connections of MTAs that broke off or broke the protocol."),
 		Stage:         f.histograms("stage_duration_seconds", "Time to answer the MTA.", "stage"),
 		Messages:      f.counters("messages_total", "Messages by final verdict.", "verdict"),
 		Bytes:         f.counter("message_bytes_total", "Bytes of header and body of complete messages."),

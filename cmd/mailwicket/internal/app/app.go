@@ -218,10 +218,17 @@ func (a *App) newServer() *milter.Server {
 				}
 			},
 			Refused:  func(why string) { m.Refused.WithLabelValues(why).Inc() },
+			Broken:   a.broken,
 			Stage:    m.StageTook,
 			Panicked: func(s mail.Stage) { m.Panics.WithLabelValues(s.String()).Inc() },
 		},
 	}
+}
+
+// broken counts a peer that broke the protocol; the cause is for who debugs an MTA.
+func (a *App) broken(err error) {
+	a.metrics.Broken.Inc()
+	a.log.Debug("milter connection broken", slog.String("error", err.Error()))
 }
 
 // Run serves until ctx ends, then drains and closes everything.

@@ -57,7 +57,7 @@ func openStore(c *config.Config, env func(string) string, m *observe.Metrics, b 
 		return s, err
 	}
 	s.name = "redis"
-	if s.redis, err = redisClient(c, env); err != nil {
+	if s.redis, err = redisClient(c, env, log); err != nil {
 		return nil, err
 	}
 	s.back = redisstore.New(s.redis, "")
@@ -73,7 +73,7 @@ func openStore(c *config.Config, env func(string) string, m *observe.Metrics, b 
 	return s, err
 }
 
-func redisClient(c *config.Config, env func(string) string) (redis.UniversalClient, error) {
+func redisClient(c *config.Config, env func(string) string, log *slog.Logger) (redis.UniversalClient, error) {
 	o, err := redisurl.Parse(c.Redis.URL)
 	if err != nil {
 		return nil, err
@@ -91,7 +91,16 @@ func redisClient(c *config.Config, env func(string) string) (redis.UniversalClie
 			return nil, fmt.Errorf("redis.ca_file: %w", err)
 		}
 	}
+	redis.SetLogger(redisLog{log})
 	return redis.NewUniversalClient(o), nil
+}
+
+// redisLog keeps the client library's remarks for who debugs: what matters is on
+// the board.
+type redisLog struct{ log *slog.Logger }
+
+func (l redisLog) Printf(_ context.Context, format string, args ...any) {
+	l.log.Debug("redis client", slog.String("message", fmt.Sprintf(format, args...)))
 }
 
 func authorities(file string) (*x509.CertPool, error) {

@@ -30,8 +30,10 @@ func (c serveCmd) Run(s Streams) error {
 		return err
 	}
 	c.place(cfg)
+	log := newLogger(s.Err, cfg.Log)
+	slog.SetDefault(log) // for libraries that log by themselves
 	a, err := app.New(app.Options{
-		Config: cfg, Log: newLogger(s.Err, cfg.Log), Version: buildVersion(), Env: os.Getenv,
+		Config: cfg, Log: log, Version: buildVersion(), Env: os.Getenv,
 		Load: func() (*config.Config, []policy.Problem) {
 			next, problems := readConfig(c.Config)
 			if next != nil {

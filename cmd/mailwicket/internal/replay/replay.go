@@ -70,7 +70,7 @@ func Run(ctx context.Context, p *policy.Policy, files []string, since time.Time,
 		workers.Go(func() {
 			own := newTally()
 			for file := range work {
-				n, err := journal.Read([]string{file}, since, func(r *filter.Record) error {
+				n, err := journal.ReadFacts([]string{file}, since, func(r *filter.Record) error {
 					own.add(r, filter.Replay(p, r))
 					return ctx.Err()
 				})

@@ -1,0 +1,297 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/filter/milter/client"
+	"mailwicket/policy"
+)
+
+// start runs a server; load gives the configuration of the moment.
+func start(t *testing.T, load func() (*config.Config, []policy.Problem)) *App {
+	t.Helper()
+	c, problems := load()
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	a, err := New(Options{Config: c, Load: load, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Version: "test",
+		Env: func(string) string { return "" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("the server does not end")
+		}
+	})
+	return a
+}
+
+func parse(t *testing.T, dir, more string) func() (*config.Config, []policy.Problem) {
+	return func() (*config.Config, []policy.Problem) {
+		return config.Parse("test.yaml", []byte(fmt.Sprintf(
+			"milter: {listen: [\"inet:127.0.0.1:0\"]}\nadmin: {listen: \"\"}\ndata_dir: %s\ndns: {servers: [\"127.0.0.1:9\"], timeout: 50ms}\n"+
+				"greylist: {scope: \"off\"}\njournal: {keep: 0s}\n%s", dir, more)))
+	}
+}
+
+// session plays messages in one SMTP session and gives the replies to RCPT.
+func session(t *testing.T, a *App, from string, n int) ([]byte, error) {
+	milters, _ := a.Addresses()
+	nc, err := net.Dial("tcp", milters[0].String())
+	if err != nil {
+		return nil, err
+	}
+	defer nc.Close()
+	c := client.New(nc)
+	if err := c.Negotiate(client.AllActions, client.AllProtocol); err != nil {
+		return nil, err
+	}
+	if _, err := c.Connect("[192.0.2.1]", "192.0.2.1", 1); err != nil {
+		return nil, err
+	}
+	if _, err := c.Helo("h.example"); err != nil {
+		return nil, err
+	}
+	var got []byte
+	for range n {
+		if _, err := c.Mail("<" + from + ">"); err != nil {
+			return got, err
+		}
+		r, err := c.Rcpt("<b@home.example>")
+		if err != nil {
+			return got, err
+		}
+		got = append(got, r.Code)
+		if err := c.Abort(); err != nil {
+			return got, err
+		}
+	}
+	return got, c.Quit()
+}
+
+const toggled = "rules: [{name: no, stage: rcpt, when: {mail_from.domain: %s.example}, do: reject}]\n"
+
+// TestReloadSoak: a thousand reloads under load. Every answer is that of one of
+// the two configurations, no session breaks, and nothing is left behind.
+func TestReloadSoak(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	dir := t.TempDir()
+	listFile := filepath.Join(dir, "list.txt")
+	if err := os.WriteFile(listFile, []byte("evil.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lists := fmt.Sprintf("lists: [{name: harmful, type: domain, file: %s, apply: [mail_from]}]\n", listFile)
+	var flip atomic.Bool
+	one, two := parse(t, dir, lists+fmt.Sprintf(toggled, "one")), parse(t, dir, lists+fmt.Sprintf(toggled, "two"))
+	a := start(t, func() (*config.Config, []policy.Problem) {
+		if flip.Load() {
+			return two()
+		}
+		return one()
+	})
+	var broken, sessions atomic.Int64
+	stop := make(chan struct{})
+	var load sync.WaitGroup
+	for range 4 {
+		load.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				got, err := session(t, a, "x@evil.example", 5)
+				sessions.Add(1)
+				if err != nil || string(got) != "yyyyy" {
+					broken.Add(1)
+				}
+			}
+		})
+	}
+	goroutines := func() int { runtime.GC(); return runtime.NumGoroutine() }
+	for range 20 {
+		if err := a.Reload(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := goroutines()
+	for i := range 1000 {
+		flip.Store(i%2 == 0)
+		if err := a.Reload(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	load.Wait()
+	if broken.Load() > 0 || sessions.Load() == 0 {
+		t.Errorf("%d of %d sessions had another answer", broken.Load(), sessions.Load())
+	}
+	if after := goroutines(); after > before+20 {
+		t.Errorf("%d goroutines before 1000 reloads, %d after", before, after)
+	}
+	if got := testutil.ToFloat64(a.metrics.Reloads.WithLabelValues("ok")); got != 1020 {
+		t.Errorf("%g reloads are counted", got)
+	}
+	t.Logf("1000 reloads beside %d sessions of 5 messages", sessions.Load())
+}
+
+// TestSessionKeepsItsEngine: who began under the old configuration ends under it.
+func TestSessionKeepsItsEngine(t *testing.T) {
+	dir := t.TempDir()
+	var flip atomic.Bool
+	one, two := parse(t, dir, fmt.Sprintf(toggled, "one")), parse(t, dir, fmt.Sprintf(toggled, "two"))
+	a := start(t, func() (*config.Config, []policy.Problem) {
+		if flip.Load() {
+			return two()
+		}
+		return one()
+	})
+	milters, _ := a.Addresses()
+	nc, err := net.Dial("tcp", milters[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	c := client.New(nc)
+	if err := c.Negotiate(client.AllActions, client.AllProtocol); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Connect("[192.0.2.1]", "192.0.2.1", 1); err != nil {
+		t.Fatal(err)
+	}
+	flip.Store(true)
+	if err := a.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	for domain, want := range map[string]byte{"one": 'y', "two": 'c'} {
+		if _, err := c.Mail("<x@" + domain + ".example>"); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := c.Rcpt("<b@home.example>"); err != nil || r.Code != want {
+			t.Errorf("%s: %c %v, want %c", domain, r.Code, err, want)
+		}
+		if err := c.Abort(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := session(t, a, "x@two.example", 1); err != nil || string(got) != "y" {
+		t.Errorf("a new session: %s %v", got, err)
+	}
+}
+
+// TestListsDegrade: a list that is not there is told, and stops nothing.
+func TestListsDegrade(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "late.txt")
+	a := start(t, parse(t, dir, fmt.Sprintf("lists: [{name: late, type: domain, file: %s, apply: [mail_from]}]\n", file)))
+	if s := a.board.status(); !s.Ready && len(s.Dependencies) == 0 || !hasDegraded(a, "list late") {
+		t.Errorf("status %+v", s)
+	}
+	if got, err := session(t, a, "x@evil.example", 1); err != nil || string(got) != "c" {
+		t.Errorf("before: %s %v", got, err)
+	}
+	if err := os.WriteFile(file, []byte("evil.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(15 * time.Second); hasDegraded(a, "list late") && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if got, err := session(t, a, "x@evil.example", 1); err != nil || string(got) != "y" {
+		t.Errorf("after: %s %v", got, err)
+	}
+}
+
+func hasDegraded(a *App, name string) bool {
+	for _, d := range a.board.status().Dependencies {
+		if d.Name == name && !d.OK {
+			return true
+		}
+	}
+	return false
+}
+
+func TestReferences(t *testing.T) {
+	seen := map[string]bool{}
+	for range 10_000 {
+		r := newRef()
+		if len(r) != 11 || r[5] != '-' || strings.Trim(r, refLetters+"-") != "" || seen[r] {
+			t.Fatalf("%q", r)
+		}
+		seen[r] = true
+	}
+}
+
+func TestSecret(t *testing.T) {
+	dir := t.TempDir()
+	first, err := localSecret(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := localSecret(dir)
+	if err != nil || string(again) != string(first) || len(first) != secretLen {
+		t.Errorf("%x %v", again, err)
+	}
+	if st, err := os.Stat(filepath.Join(dir, "secret")); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", st, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "secret"), []byte("short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := localSecret(dir); err == nil {
+		t.Error("a broken secret is taken")
+	}
+}
+
+func TestListenAddresses(t *testing.T) {
+	sock := filepath.Join(t.TempDir(), "m.sock")
+	ln, err := Listen("unix:"+sock, "0600")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen("unix:"+sock, "0600"); err == nil || !strings.Contains(err.Error(), "taken") {
+		t.Errorf("a socket in use: %v", err)
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false)
+	ln.Close()
+	again, err := Listen("unix:"+sock, "0660") // left behind by a killed server
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if st, err := os.Stat(sock); err != nil || st.Mode().Perm() != 0o660 {
+		t.Errorf("%v %v", st, err)
+	}
+	for _, bad := range []string{"8891", "tcp:127.0.0.1:1", "unix:/nonexistent/dir/x", "inet:127.0.0.1:99999"} {
+		if ln, err := Listen(bad, "0660"); err == nil {
+			ln.Close()
+			t.Errorf("%s was opened", bad)
+		}
+	}
+}
