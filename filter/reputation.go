@@ -2,6 +2,7 @@ package filter
 
 import (
 	"context"
+	"slices"
 
 	"mailwicket/filter/arc"
 	"mailwicket/filter/authres"
@@ -78,8 +79,8 @@ func (s *Session) override() {
 // settleReplay counts the strongest signature's clients and recipients.
 func (s *Session) settleReplay(ctx context.Context) {
 	m := s.txn
-	if s.e.Replays == nil || m.skip != "" {
-		return
+	if s.e.Replays == nil || m.skip != "" || !slices.Contains(s.e.Policy.Checks(mail.StageMessage), "replay") {
+		return // nobody wants to know, so nothing is counted
 	}
 	s.settle(ctx, "dkim")
 	var sig string

@@ -84,8 +84,8 @@ type Verification struct {
 }
 
 // New starts validating the chain in h, which must not change until Close. Key
-// lookups start at once, at most two for each set, and end with ctx. It does
-// not block.
+// lookups start at once, one for each name and at most two for each set, and end
+// with ctx. It does not block.
 func New(ctx context.Context, r dns.Resolver, h mail.Header, opt Options) *Verification {
 	opt = opt.withDefaults()
 	v := &Verification{header: h}

@@ -456,31 +456,167 @@ func TestParseResults(t *testing.T) {
 	}
 }
 
-// FuzzValidate: whatever the header and body, nothing but the untouched chain
-// may pass, and the way of cutting the body makes no difference.
-func FuzzValidate(f *testing.F) {
-	h := newChain(f, 2, nil)
-	f.Add(string(h.Bytes()), testBody)
-	f.Add("ARC-Seal: i=1\r\nFrom: x\r\n", "x")
-	z := testZone()
-	f.Fuzz(func(t *testing.T, head, body string) {
-		var h mail.Header
-		for line := range strings.SplitSeq(head, "\r\n") {
-			if n := len(h); n > 0 && line != "" && (line[0] == ' ' || line[0] == '\t') {
-				h[n-1].Value += "\r\n" + line
-				continue
-			}
-			name, value, _ := strings.Cut(line, ":")
-			h = append(h, mail.Field{Name: name, Value: value})
+// counter counts questions.
+type counter struct {
+	zone
+	mu    sync.Mutex
+	asked map[string]int
+}
+
+func (c *counter) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	c.mu.Lock()
+	c.asked[name]++
+	c.mu.Unlock()
+	return c.zone.LookupTXT(ctx, name)
+}
+
+// TestQuestions: one question for each key, whoever uses it how often, and none
+// for a chain that is not validated.
+func TestQuestions(t *testing.T) {
+	sameName := newChain(t, 4, nil)
+	for i := range sameName {
+		// No longer a valid chain, but one that asks for keys of both types.
+		for d := 1; d <= 4; d++ {
+			sameName[i].Value = strings.Replace(sameName[i].Value, domainOf(d)+"; s=s", "d1.example; s=s", 1)
 		}
+	}
+	for _, c := range []struct {
+		name string
+		h    mail.Header
+		want int
+	}{
+		{"no chain", base(), 0},
+		{"three sealers", newChain(t, 3, nil), 3},
+		{"ten sealers", newChain(t, 10, nil), 10},
+		{"one name for all", sameName, 1},
+		{"too many sets", newChain(t, 11, nil), 0},
+		{"fifty sets", newChain(t, 50, nil), 0},
+		{"chain that says that it failed", newChain(t, 3, map[int]hop{3: {cv: "fail"}}), 0},
+		{"broken structure", newChain(t, 3, nil)[1:], 0},
+		{"newest signature of no use", newChain(t, 3, map[int]hop{3: {extra: " l=1;"}}), 0},
+	} {
+		r := &counter{zone: testZone(), asked: map[string]int{}}
+		v := New(context.Background(), r, c.h, Options{Now: testNow})
+		v.Write([]byte(testBody))
+		v.Close()
+		n := 0
+		for name, times := range r.asked {
+			if n++; times != 1 {
+				t.Errorf("%s: %s was asked %d times", c.name, name, times)
+			}
+		}
+		if n != c.want {
+			t.Errorf("%s: %d questions, want %d", c.name, n, c.want)
+		}
+	}
+}
+
+// changed gives a chain with one byte replaced, in the field at position i or,
+// beyond the fields, in the body, and tells whether the byte is a signed one:
+// what relaxed canonicalization forgives is not, and neither is what base64
+// ignores in the newest seal's b=.
+func changed(chain mail.Header, i, pos int, c byte) (h mail.Header, body string, signed bool) {
+	h, body = slices.Clone(chain), testBody
+	if i == len(h) {
+		pos %= len(body)
+		body = body[:pos] + string([]byte{c}) + body[pos+1:]
+		a, b := sig.NewBody(sig.Relaxed), sig.NewBody(sig.Relaxed)
+		a.Write([]byte(body))
+		b.Write([]byte(testBody))
+		return h, body, a.Sum() != b.Sum()
+	}
+	f := &h[i]
+	if pos %= len(f.Name) + len(f.Value); pos < len(f.Name) {
+		f.Name = f.Name[:pos] + string([]byte{c}) + f.Name[pos+1:]
+	} else {
+		pos -= len(f.Name)
+		f.Value = f.Value[:pos] + string([]byte{c}) + f.Value[pos+1:]
+	}
+	if i == 0 {
+		now, err := sig.ParseSeal(*f)
+		was, _ := sig.ParseSeal(chain[0])
+		return h, body, err != nil || relaxed(now.Blank()) != relaxed(was.Blank()) || !slices.Equal(now.Value, was.Value)
+	}
+	return h, body, relaxed(*f) != relaxed(chain[i])
+}
+
+func relaxed(f mail.Field) string {
+	return string(sig.AppendField(nil, f.Name, f.Value, sig.Relaxed))
+}
+
+func parseHeader(head string) mail.Header {
+	var h mail.Header
+	for line := range strings.SplitSeq(head, "\r\n") {
+		if n := len(h); n > 0 && line != "" && (line[0] == ' ' || line[0] == '\t') {
+			h[n-1].Value += "\r\n" + line
+			continue
+		}
+		name, value, _ := strings.Cut(line, ":")
+		h = append(h, mail.Field{Name: name, Value: value})
+	}
+	return h
+}
+
+// FuzzARC: whatever the header and body, the result is a known word, and the way
+// of cutting the body makes no difference; a good chain is good, and with any
+// signed byte changed it fails.
+func FuzzARC(f *testing.F) {
+	z := testZone()
+	var chains []mail.Header
+	for n := 1; n <= 4; n++ {
+		chains = append(chains, newChain(f, n, nil))
+	}
+	f.Add(string(chains[1].Bytes()), testBody, uint(0), uint(0), uint(30), byte('x'))
+	f.Add("ARC-Seal: i=1\r\nFrom: x\r\n", "x", uint(2), uint(5), uint(17), byte(' '))
+	f.Add("ARC-Authentication-Results: i=1 (; mx", "", uint(3), uint(15), uint(3), byte('\r'))
+	f.Fuzz(func(t *testing.T, head, body string, n, field, pos uint, c byte) {
+		h := parseHeader(head)
 		a, b := validate(z, h, body, 3), validate(z, h, body, len(body)+1)
 		if a.Result != b.Result || a.Reason != b.Reason {
 			t.Fatalf("%+v and %+v", a, b)
 		}
-		if a.Result == Pass && len(a.Sealers) != a.Instances {
+		switch {
+		case a.Result != None && a.Result != Pass && a.Result != Fail:
+			t.Fatalf("result %q", a.Result)
+		case (a.Result == Fail) != (a.Reason != ""), a.Result == Pass && len(a.Sealers) != a.Instances, a.Result != Pass && a.Sealers != nil:
 			t.Fatalf("%+v", a)
 		}
+		chain := chains[n%uint(len(chains))]
+		if f := validate(z, chain, testBody, 1+int(pos%7)); f.Result != Pass || f.Oldest != 0 {
+			t.Fatalf("untouched: %+v", f)
+		}
+		bad, badBody, signed := changed(chain, int(field%uint(len(chain)+1)), int(pos%4096), c)
+		if f := validate(z, bad, badBody, 5); (f.Result == Pass) == signed {
+			t.Fatalf("signed byte %v: %+v\n%q", signed, f, bad.Bytes())
+		}
 	})
+}
+
+// TestEveryByte changes each byte of a chain in turn.
+func TestEveryByte(t *testing.T) {
+	z := testZone()
+	chain := newChain(t, 2, nil)
+	failed := 0
+	for i := range len(chain) + 1 {
+		size := len(testBody)
+		if i < len(chain) {
+			size = len(chain[i].Name) + len(chain[i].Value)
+		}
+		for pos := range size {
+			for _, c := range []byte{'x', ' ', ';', 0} {
+				bad, body, signed := changed(chain, i, pos, c)
+				if f := validate(z, bad, body, 5); (f.Result == Pass) == signed {
+					t.Errorf("field %d, byte %d, %q: signed %v, %+v", i, pos, c, signed, f)
+				}
+				if signed {
+					failed++
+				}
+			}
+		}
+	}
+	if failed < 3000 {
+		t.Errorf("only %d changes matter", failed)
+	}
 }
 
 func BenchmarkChain(b *testing.B) {

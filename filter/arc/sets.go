@@ -247,16 +247,14 @@ func newest(sets []set, opt Options) error {
 	return nil
 }
 
-// lookup is one key on its way.
+// lookup is the records at the name of a key, on their way.
 type lookup struct {
 	pending chan struct{}
-	key     *sig.Key
+	txts    []string
 	err     error
 }
 
-func lookupName(s *sig.Signature) string {
-	return s.Selector + "._domainkey." + s.Domain + "/" + s.Algorithm.KeyType()
-}
+func lookupName(s *sig.Signature) string { return s.Selector + "._domainkey." + s.Domain }
 
 // ask starts the lookup of a signature's key, unless it is under way.
 func (v *Verification) ask(r sig.TXTResolver, s *sig.Signature) {
@@ -266,10 +264,10 @@ func (v *Verification) ask(r sig.TXTResolver, s *sig.Signature) {
 	}
 	l := &lookup{pending: make(chan struct{})}
 	v.keys[name] = l
-	ctx, domain, selector, alg := v.ctx, s.Domain, s.Selector, s.Algorithm
+	ctx, domain, selector := v.ctx, s.Domain, s.Selector
 	go func() {
 		defer close(l.pending)
-		l.key, l.err = sig.Lookup(ctx, r, domain, selector, alg)
+		l.txts, l.err = sig.LookupRecords(ctx, r, domain, selector)
 	}()
 }
 
@@ -280,15 +278,17 @@ func (v *Verification) key(s *sig.Signature) (*sig.Key, error) {
 	l := v.keys[lookupName(s)]
 	select {
 	case <-l.pending:
-		return l.key, l.err
 	default:
+		select {
+		case <-l.pending:
+		case <-v.ctx.Done():
+			return nil, errNoAnswer
+		}
 	}
-	select {
-	case <-l.pending:
-		return l.key, l.err
-	case <-v.ctx.Done():
-		return nil, errNoAnswer
+	if l.err != nil {
+		return nil, l.err
 	}
+	return sig.SelectKey(l.txts, s.Algorithm)
 }
 
 func isTemporary(err error) bool { return errors.Is(err, sig.ErrTemporary) }

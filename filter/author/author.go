@@ -38,6 +38,7 @@ const (
 	MaxDomains   = 5 // RFC 9989, 11.5 asks for a limit and leaves it to us
 	maxAddresses = 20
 	maxAddress   = 320
+	maxField     = 64 << 10 // bytes of all From fields that are read
 )
 
 // Finding is what the From field says.
@@ -67,13 +68,14 @@ func Parse(h mail.Header) Finding {
 	case 0:
 		return Finding{Defect: Missing, Detail: "no From field"}
 	case 1:
-		return read(values[0])
+		return read(values[0], maxField)
 	}
 	// All instances speak: consumers differ in which one they take.
 	out := Finding{Defect: Repeated, Detail: "several From fields"}
 	var s set
-	for _, v := range values[:min(len(values), 2*MaxDomains)] {
-		f := read(v)
+	values = values[:min(len(values), 2*MaxDomains)]
+	for _, v := range values {
+		f := read(v, maxField/len(values))
 		out.Addresses = append(out.Addresses, f.Addresses...)
 		s.add(f.Domains...)
 	}
@@ -87,8 +89,15 @@ func isNamed(have, want string) bool {
 	return strings.EqualFold(strings.TrimRight(have, " \t"), want)
 }
 
-// read finds the author in one field's value.
-func read(value string) Finding {
+// read finds the author in one field's value, of which it looks at limit bytes.
+func read(value string, limit int) Finding {
+	if len(value) > limit {
+		// Not in the middle of a name: what is left of it could be another's.
+		end := strings.LastIndexAny(value[:limit], ", \t\r\n")
+		f := read(value[:end+1], limit)
+		f.Defect, f.Detail, f.Lookalikes = Malformed, "too long", nil
+		return f
+	}
 	value = unfold(value)
 	toks, why := lex(value)
 	var p parser
@@ -96,6 +105,7 @@ func read(value string) Finding {
 		p = parser{toks: toks}
 		why = p.list()
 	}
+	p.brackets(value)
 	if why == "" && p.odd == "" {
 		return plain(value, &p)
 	}
@@ -108,7 +118,7 @@ func plain(value string, p *parser) Finding {
 	var s set
 	bad := ""
 	for _, b := range p.boxes {
-		d := canonical(b.domain)
+		d := mail.CanonicalDomain(b.domain)
 		out.note(b.local + "@" + d)
 		if isHost(d) {
 			s.add(d)
@@ -156,7 +166,7 @@ func cautious(value string, p *parser, why string) Finding {
 	}
 	var s, names set
 	for _, b := range p.boxes {
-		if d := canonical(b.domain); isHost(d) && (why == "" || hasDot(d)) {
+		if d := mail.CanonicalDomain(b.domain); isHost(d) && (why == "" || hasDot(d)) {
 			s.add(d)
 		}
 	}

@@ -97,7 +97,7 @@ func sightings(s string) []sighting {
 		if n := strings.IndexAny(rest, delims); n >= 0 {
 			run, after = rest[:n], strings.TrimLeft(rest[n:], " \t")
 		}
-		run = strings.Trim(run, "'`*.|!?#-")
+		run = strings.Trim(run, "'`*.|!?#")
 		if run == "" {
 			continue
 		}
@@ -118,7 +118,7 @@ func localBefore(s string) string {
 
 // inspect reads a run of characters after an at-sign.
 func inspect(local, run string) sighting {
-	d := canonical(run)
+	d := mail.CanonicalDomain(run)
 	s := sighting{local: local, text: d}
 	if isHost(d) {
 		s.hosts = []string{d}
@@ -127,7 +127,7 @@ func inspect(local, run string) sighting {
 	s.bad = strings.ContainsAny(run, ".[") || hasControl(run)
 	for _, piece := range strings.FieldsFunc(d, notHostRune) {
 		piece = strings.Trim(piece, ".-")
-		if strings.Contains(piece, ".") && isHost(piece) && canonical(piece) == piece {
+		if strings.Contains(piece, ".") && isHost(piece) && mail.CanonicalDomain(piece) == piece {
 			s.hosts = append(s.hosts, piece)
 		}
 		if len(s.hosts) > MaxDomains {
@@ -141,15 +141,6 @@ func notHostRune(r rune) bool { return r >= utf8.RuneSelf || !isHostByte(byte(r)
 
 func isHostByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
-}
-
-// canonical is mail.CanonicalDomain for texts of any length: the work that
-// Punycode makes grows with the square of it.
-func canonical(s string) string {
-	if len(s) > 4*maxAddress || !utf8.ValidString(s) || strings.ContainsRune(s, utf8.RuneError) {
-		return strings.ToLower(s) // no name in any form, and shown as such
-	}
-	return mail.CanonicalDomain(s)
 }
 
 // isHost tells whether a canonical domain is one that mail can come from. No

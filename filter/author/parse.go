@@ -1,9 +1,12 @@
 package author
 
 import (
+	"slices"
 	"strings"
 
 	"mailwicket/filter/author/encword"
+
+	"mailwicket/filter/mail"
 )
 
 type mailbox struct{ local, domain string }
@@ -105,6 +108,35 @@ func (p *parser) phrase(words []token) {
 	if strings.Contains(dec, "@") && strings.Count(dec, "<") > strings.Count(raw, "<") {
 		p.strange("address in an encoded word")
 	}
+}
+
+// brackets asks what readers see who only look for the last angle brackets with
+// an address in them: they find those in a comment as well.
+func (p *parser) brackets(value string) {
+	texts := []string{value}
+	if strings.Contains(value, "=?") {
+		texts = append(texts, encword.Decode(value))
+	}
+	for _, t := range texts {
+		d := mail.CanonicalDomain(strings.TrimSpace(lastBrackets(t)))
+		known := slices.ContainsFunc(p.boxes, func(b mailbox) bool { return mail.CanonicalDomain(b.domain) == d })
+		if isHost(d) && !known {
+			p.strange("another address in angle brackets")
+		}
+	}
+}
+
+// lastBrackets gives the domain in the last "<...@...>" of s.
+func lastBrackets(s string) string {
+	for i := strings.LastIndexByte(s, '<'); i >= 0; i = strings.LastIndexByte(s, '<') {
+		if inner, _, ok := strings.Cut(s[i+1:], ">"); ok {
+			if at := strings.LastIndexByte(inner, '@'); at >= 0 {
+				return inner[at+1:]
+			}
+		}
+		s = s[:i]
+	}
+	return ""
 }
 
 func (p *parser) strange(why string) {

@@ -82,7 +82,8 @@ func nameless(value string) bool {
 // too, in any case, with a trailing dot, folded, interrupted by comments or
 // white space, with escapes, as U-label or A-label, and in encoded words;
 // in fields whose beginning cannot be read it asks everywhere. Other servers
-// below id, or ending in it, are other words and do not claim it.
+// below id, or ending in it, are other words and do not claim it. A value that
+// begins with id claims it even if the word goes on: some compare no further.
 func Claims(value, id string) bool {
 	id = mail.CanonicalDomain(id)
 	if id == "" {
@@ -101,6 +102,9 @@ func claims(value, id string) bool {
 	for _, lead := range []string{strict, naive} {
 		plain := strings.ReplaceAll(lead, `\`, "")
 		bare := withoutComments(lead)
+		if begins(lead, id) || begins(plain, id) || begins(bare, id) {
+			return true
+		}
 		if hasWord(lead, id) || hasWord(plain, id) || hasWord(bare, id) || hasWord(squeeze(plain), id) || hasWord(squeeze(bare), id) {
 			return true
 		}
@@ -167,6 +171,12 @@ func withoutComments(s string) string {
 		}
 	}
 	return b.String()
+}
+
+// begins tells whether s starts with id, quotes and letter case aside.
+func begins(s, id string) bool {
+	s = strings.TrimLeft(s, ` "'`)
+	return len(s) >= len(id) && strings.EqualFold(s[:len(id)], id)
 }
 
 func squeeze(s string) string {

@@ -4,12 +4,13 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"mailwicket/filter/mail"
 )
 
 const (
-	maxText = 200 // characters of any text from outside
+	maxText = 200 // bytes of any text from outside
 	column  = 78  // where lines are folded (RFC 5322, 2.1.1)
 	fold    = "\r\n\t"
 )
@@ -20,10 +21,12 @@ const (
 //
 // All parts are taken for hostile. What is left of them can neither end the
 // field nor begin another result, nor be taken for one by consumers that split
-// before they unquote or search the text: control and invisible characters
-// become "?", `;` becomes ",", `"` becomes "'", `\` becomes "/", "=" before
-// "pass" becomes "?", and texts are cut at 200 characters. Results without method or
-// value are left out; none at all is written as "none".
+// before they unquote or search the text: what is not visible ASCII becomes "?",
+// `;` becomes ",", `"` becomes "'", `\` becomes "/", "=" before "pass" becomes "?",
+// and texts are cut at 200 characters. Results without method or value are left
+// out; none at all is written as "none". UTF-8 goes too, only an identifier in
+// U-labels becomes A-labels: a message need not be an internationalized one, and
+// then its header is ASCII (RFC 6532, 3).
 func Format(h Header) string {
 	h = clean(h)
 	f := folder{col: len(FieldName) + 2}
@@ -72,7 +75,7 @@ func (f *folder) line() {
 }
 
 func (f *folder) word(w string) {
-	n := utf8.RuneCountInString(w)
+	n := len(w)
 	switch {
 	case f.b.Len() == 0 || f.fresh:
 	case f.col+1+n > column:
@@ -89,7 +92,7 @@ func (f *folder) word(w string) {
 // clean gives what is left of a header when Format writes it: Parse(Format(h))
 // equals clean(h).
 func clean(h Header) Header {
-	out := Header{AuthservID: cleanText(h.AuthservID)}
+	out := Header{AuthservID: cleanText(hostOr(h.AuthservID))}
 	if out.AuthservID == "" {
 		out.AuthservID = "localhost"
 	}
@@ -120,6 +123,21 @@ func clean(h Header) Header {
 	return out
 }
 
+// hostOr gives a name in U-labels as A-labels, and everything else as it is.
+func hostOr(id string) string {
+	if len(id) > 255 || !utf8.ValidString(id) || isASCII(id) {
+		return id
+	}
+	if a := mail.CanonicalDomain(id); isHostName(a) {
+		return a
+	}
+	return id
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
+}
+
 func cleanKeyword(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s) && b.Len() < 64; i++ {
@@ -137,7 +155,7 @@ func cleanText(s string) string {
 	for i := 0; i < len(s) && n < maxText; n++ {
 		r, size := utf8.DecodeRuneInString(s[i:])
 		switch {
-		case r == utf8.RuneError && size == 1, !unicode.IsPrint(r), r == unicode.ReplacementChar:
+		case r < ' ' || r > '~':
 			r = '?'
 		case r == ';':
 			r = ','
@@ -189,7 +207,7 @@ func quoteUnless(s string, plain func(string) bool) string {
 
 func isTokenText(s string) bool {
 	for i := 0; i < len(s); i++ {
-		if !isToken(s[i]) || s[i] >= 0x80 {
+		if !isToken(s[i]) {
 			return false
 		}
 	}
@@ -205,7 +223,7 @@ func isPlainValue(s string) bool {
 	}
 	for i := 0; i < at; i++ {
 		// In a local part "/" and "?" are legal as well, yet rare enough to quote.
-		if c := s[i]; c >= 0x80 || !isToken(c) && c != '=' {
+		if c := s[i]; !isToken(c) && c != '=' {
 			return false
 		}
 	}

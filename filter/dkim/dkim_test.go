@@ -334,6 +334,7 @@ func TestAbort(t *testing.T) {
 // TestOrdinary pins who judges: the library, but for the inputs that it gets
 // wrong.
 func TestOrdinary(t *testing.T) {
+	long := "Subject: " + strings.Repeat("x", 40000) + "\r\n"
 	fold := "Subject: x" + strings.Repeat("\r\n y", 100) + "\r\n"
 	for _, c := range []struct {
 		name, tags, head string
@@ -345,6 +346,9 @@ func TestOrdinary(t *testing.T) {
 		{"b= in z=", tag("; bh", "; z=b=20; bh"), "", false},
 		{"tag ending in b", tag("; bh", "; bb=x; bh"), "", false},
 		{"own signature", tag("h=from", "h=dkim-signature:from"), "", false},
+		{"long s in a name", tag("h=from", "h=\u017fubject:from"), "", false},
+		{"long field, few names", ownTags, testHeader + long, true},
+		{"long field, many names", tag("h=from", "h=from"+strings.Repeat(":subject", 150)), testHeader + long, false},
 		{"folds", ownTags, testHeader + fold, false},
 		{"folds not signed", ownTags, testHeader + strings.Replace(fold, "Subject", "X", 1), true},
 	} {

@@ -1,14 +1,18 @@
 package dkim
 
-import "mailwicket/filter/dkim/sig"
+import (
+	"bytes"
+
+	"mailwicket/filter/dkim/sig"
+)
 
 const (
 	// pieceSize keeps the library's three copies of a piece in the first-level
 	// cache.
 	pieceSize = 8 << 10
-	// maxRun is how many line ends in a row the library gets: it keeps them in
-	// memory until other bytes follow.
-	maxRun = 16 << 10
+	// maxBlank is how many bytes of white space in a row the library gets, line
+	// ends included: it keeps the line ends in memory until other bytes follow.
+	maxBlank = 16 << 10
 )
 
 // feed gives the body to the libraries in pieces that keep them linear: their
@@ -20,6 +24,7 @@ type feed struct {
 	libs  []*library
 	ends  sig.LineEnds
 	run   int  // line ends held back
+	blank int  // white space in a row, up to the last byte
 	cr    bool // a CR held back
 	wrong bool // the body is not for the library
 	small []byte
@@ -63,6 +68,10 @@ func (f *feed) pieces(p []byte) {
 
 // piece passes one piece on, but for the line ends at its end.
 func (f *feed) piece(p []byte) {
+	if f.endless(p) {
+		f.giveUp()
+		return
+	}
 	i := 0
 	for i < len(p) && (p[i] == '\r' || p[i] == '\n') {
 		if p[i] == '\n' {
@@ -72,10 +81,6 @@ func (f *feed) piece(p []byte) {
 		i++
 	}
 	if p = p[i:]; len(p) == 0 {
-		return
-	}
-	if f.run > maxRun {
-		f.giveUp()
 		return
 	}
 	f.release()
@@ -89,6 +94,18 @@ func (f *feed) piece(p []byte) {
 		end -= 2
 	}
 	f.give(p[:end])
+}
+
+// endless counts white space, and tells whether there is too much of it in a row
+// with this piece. What stands inside of a piece is short enough.
+func (f *feed) endless(p []byte) bool {
+	rest := bytes.TrimLeft(p, " \t\r\n")
+	f.blank += len(p) - len(rest)
+	tooMuch := f.blank > maxBlank
+	if len(rest) > 0 {
+		f.blank = len(rest) - len(bytes.TrimRight(rest, " \t\r\n"))
+	}
+	return tooMuch
 }
 
 func (f *feed) release() {

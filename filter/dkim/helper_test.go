@@ -108,13 +108,21 @@ func split(t testing.TB, msg string) (mail.Header, string) {
 
 func parseHeader(head string) mail.Header {
 	var h mail.Header
-	for _, line := range strings.Split(head, "\r\n") {
-		if n := len(h); n > 0 && line != "" && (line[0] == ' ' || line[0] == '\t') {
-			h[n-1].Value += "\r\n" + line
-			continue
+	for head != "" {
+		end := 0 // of the field, its folds included
+		for {
+			i := strings.Index(head[end:], "\r\n")
+			if end += i; i < 0 {
+				end = len(head)
+			}
+			if end+2 >= len(head) || head[end+2] != ' ' && head[end+2] != '\t' {
+				break
+			}
+			end += 2
 		}
-		name, value, _ := strings.Cut(line, ":")
+		name, value, _ := strings.Cut(head[:end], ":")
 		h = append(h, mail.Field{Name: name, Value: value})
+		head = head[min(end+2, len(head)):]
 	}
 	return h
 }

@@ -12,9 +12,14 @@ import (
 	"mailwicket/filter/mail"
 )
 
-// maxFolds is how many lines a signed field may have for the library: it joins
-// them one by one, so its time grows with their square.
-const maxFolds = 64
+const (
+	// maxFolds is how many lines a signed field may have for the library: it
+	// joins them one by one, so its time grows with their square.
+	maxFolds = 64
+	// maxSearch bounds the bytes that the library looks at for all names in h=:
+	// for each name it may go over all fields, and trims every one of them.
+	maxSearch = 4 << 20
+)
 
 // ordinary tells whether the library judges this signature as the RFCs say. It
 // does not, and our own verifier takes over, where
@@ -25,23 +30,30 @@ const maxFolds = 64
 //     signature itself for one of the signed fields;
 //   - a signed field has odd line ends: it would take them for the start of
 //     another field, or repair them;
-//   - a signed field has very many lines (maxFolds).
+//   - a name in h= is not ASCII: it compares names by Unicode case folding, to
+//     which a Kelvin sign is a "k", and trims other white space than blanks;
+//   - a signed field has very many lines (maxFolds), or signed fields are very
+//     long for the number of names (maxSearch): its time grows with the square.
 //
 // Two more are found out later: the library refuses the signature before it
 // asks for the body (i= in other letter case or as U-labels; x= by its own
-// clock, which cannot be set), and the body has lone CR or LF, or tens of
-// thousands of empty lines in its middle (see feed).
+// clock, which cannot be set), and the body has lone CR or LF, or white space
+// without end (see feed).
 func (s *signature) ordinary(h mail.Header) bool {
 	if strayB(s.msg) || irregular(h[s.at].Value) {
 		return false
 	}
-	mentions, others := 0, 0
+	mentions, others, size := 0, 0, 0
 	for _, n := range s.msg.Names {
+		if !ascii(n) {
+			return false
+		}
 		if n == fieldName {
 			mentions++
 		}
 	}
 	for _, i := range s.picked {
+		size += len(h[i].Value)
 		if sig.FoldName(h[i].Name) == fieldName {
 			others++
 		}
@@ -49,7 +61,16 @@ func (s *signature) ordinary(h mail.Header) bool {
 			return false
 		}
 	}
-	return mentions == others
+	return mentions == others && size*len(s.msg.Names) <= maxSearch
+}
+
+func ascii(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 // strayB looks for what the library's pattern `(b\s*=)[^;]+` finds beside the

@@ -123,8 +123,8 @@ func (s *signature) readIdentity() error {
 	}
 	id = sig.StripFWS(id)
 	i := strings.LastIndexByte(id, '@')
-	host := mail.CanonicalDomain(id[i+1:])
-	if i < 0 || !mail.ValidDomain(host) || !mail.IsUnder(host, s.msg.Domain) {
+	host := sig.Host(id[i+1:])
+	if i < 0 || host == "" || !mail.IsUnder(host, s.msg.Domain) {
 		s.settle(Permerror, errIdentity)
 		return nil
 	}

@@ -3,6 +3,7 @@ package mail
 import (
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -73,10 +74,35 @@ func CanonicalDomain(s string) string {
 	if ascii {
 		return strings.ToLower(s)
 	}
-	if a, err := hostProfile.ToASCII(s); err == nil {
-		return strings.TrimSuffix(strings.ToLower(a), ".")
+	if mappable(s) {
+		if a, err := hostProfile.ToASCII(s); err == nil {
+			return strings.TrimSuffix(strings.ToLower(a), ".")
+		}
 	}
 	return strings.ToLower(s)
+}
+
+// maxName is more bytes than any name of 253 characters has.
+const maxName = 4 * 253
+
+// mappable tells whether IDNA may be asked for a name: UTF-8, and no label has
+// more characters than an A-label has bytes (RFC 1035, 2.3.4). The conversion of
+// a longer one would be in vain, and its time grows with the square of the label.
+func mappable(s string) bool {
+	n := 0
+	for _, r := range s {
+		switch r {
+		case utf8.RuneError:
+			return false
+		case '.', '\u3002', '\uff0e', '\uff61': // the full stops of IDNA
+			n = 0
+		default:
+			if n++; n > 63 {
+				return false
+			}
+		}
+	}
+	return len(s) <= maxName
 }
 
 // ValidDomain tells whether s is a name that may be asked in the DNS: 1 to 253

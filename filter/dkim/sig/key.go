@@ -189,9 +189,19 @@ type TXTResolver interface {
 // and blocks as the resolver does. No answer is ErrTemporary, no key is
 // ErrInvalid (RFC 6376, 6.1.2).
 func Lookup(ctx context.Context, r TXTResolver, domain, selector string, a Algorithm) (*Key, error) {
+	txts, err := LookupRecords(ctx, r, domain, selector)
+	if err != nil {
+		return nil, err
+	}
+	return SelectKey(txts, a)
+}
+
+// LookupRecords is Lookup without the choice: one question serves keys of both
+// types.
+func LookupRecords(ctx context.Context, r TXTResolver, domain, selector string) ([]string, error) {
 	txts, err := r.LookupTXT(ctx, selector+"._domainkey."+domain)
 	if err == nil {
-		return SelectKey(txts, a)
+		return txts, nil
 	}
 	switch dns.Kind(err) {
 	case dns.NXDomain, dns.NoData:

@@ -92,12 +92,10 @@ func (s *Signature) readNames() {
 	d, _ := s.Tags.Get("d")
 	sel, _ := s.Tags.Get("s")
 	a, _ := s.Tags.Get("a")
-	if d = mail.CanonicalDomain(StripFWS(d)); hostname(d) && strings.Contains(d, ".") {
+	if d = Host(StripFWS(d)); strings.Contains(d, ".") {
 		s.Domain = d
 	}
-	if sel = mail.CanonicalDomain(StripFWS(sel)); hostname(sel) {
-		s.Selector = sel
-	}
+	s.Selector = Host(StripFWS(sel))
 	if len(s.Selector)+len("._domainkey.")+len(s.Domain) > 253 {
 		s.Selector = ""
 	}
@@ -107,16 +105,21 @@ func (s *Signature) readNames() {
 	}
 }
 
-// hostname is stricter than mail.ValidDomain: nothing but letters, digits,
+// Host gives the canonical form of a name out of a signature, "" where it is
+// none. It is stricter than mail.ValidDomain: nothing but letters, digits,
 // hyphens, underscores and dots may come out of a signature and be believed.
-func hostname(s string) bool {
+func Host(s string) string {
+	s = mail.CanonicalDomain(s)
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
-			return false
+			return ""
 		}
 	}
-	return mail.ValidDomain(s)
+	if !mail.ValidDomain(s) {
+		return ""
+	}
+	return s
 }
 
 // stamp reads a time; the zero time stands for a missing tag.
