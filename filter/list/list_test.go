@@ -22,6 +22,7 @@ import (
 
 	"mailwicket/filter/fact"
 	"mailwicket/filter/list/entry"
+	"mailwicket/filter/list/scan"
 	"mailwicket/filter/mail"
 )
 
@@ -219,7 +220,7 @@ func zipped(t testing.TB, s string) string {
 }
 
 func TestAccepted(t *testing.T) {
-	long := strings.Repeat("x", 3*maxLine)
+	long := strings.Repeat("x", 3*scan.MaxLine)
 	for _, c := range []struct {
 		name, text   string
 		entries, bad int
@@ -229,7 +230,7 @@ func TestAccepted(t *testing.T) {
 		{"half bad", "one.example\n<p>\n", 1, 1},
 		{"gzip", zipped(t, "one.example\ntwo.example"), 2, 0},
 		{"long lines", "one.example\n" + long + "\ntwo.example\n" + long, 2, 2},
-		{"a line as long as the buffer", "one.example\n#" + strings.Repeat("x", maxLine-2) + "\ntwo.example", 2, 0},
+		{"a line as long as the buffer", "one.example\n#" + strings.Repeat("x", scan.MaxLine-2) + "\ntwo.example", 2, 0},
 		{"repeated", "one.example\nONE.example\n*.one.example", 1, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -326,21 +327,21 @@ func TestWatch(t *testing.T) {
 	symlink("..data/mapped", link)
 
 	synctest.Test(t, func(t *testing.T) {
-		loads := 0
+		var loads atomic.Int32
 		b := New([]Config{{Name: "p", Kind: Domain, File: plain, Apply: Points()}, {Name: "m", Kind: Domain, File: link, Apply: Points()}},
-			Options{Observer: Observer{Loaded: func(string, int, int, time.Time) { loads++ }}})
+			Options{Observer: Observer{Loaded: func(string, int, int, time.Time) { loads.Add(1) }}})
 		if err := b.Load(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		over := make(chan struct{})
 		go func() { defer close(over); b.Watch(ctx, time.Minute) }()
-		pass := func(wantLoads int, listed, free string) {
+		pass := func(wantLoads int32, listed, free string) {
 			t.Helper()
 			time.Sleep(time.Minute + time.Second)
 			synctest.Wait()
-			if loads != wantLoads || b.Domain(PointHelo, listed) == nil || b.Domain(PointHelo, free) != nil {
-				t.Errorf("%d loads, %+v", loads, b.Status())
+			if loads.Load() != wantLoads || b.Domain(PointHelo, listed) == nil || b.Domain(PointHelo, free) != nil {
+				t.Errorf("%d loads, %+v", loads.Load(), b.Status())
 			}
 		}
 		pass(2, "one.example", "two.example")
@@ -526,12 +527,12 @@ func FuzzList(f *testing.F) {
 		l := &list{Config: Config{Kind: k}, src: file("f")}
 		c := r.content()
 		l.live.Store(c)
-		if words := len(strings.Fields(text)); c.entries > words || len(c.badLines) > c.bad || c.bad+c.good > c.lines {
+		if words := len(strings.Fields(text)); c.entries > words || len(c.BadLines) > c.Bad || c.Bad+c.Good > c.Lines {
 			t.Fatalf("%d words: %+v", words, c)
 		}
 		p := entry.NewParser(k)
 		for line := range strings.Lines(text) {
-			if len(line) >= maxLine {
+			if len(line) >= scan.MaxLine {
 				return
 			}
 			line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")

@@ -7,16 +7,19 @@ import (
 	"io/fs"
 	"log/slog"
 	"runtime/debug"
+
+	"mailwicket/filter/list/scan"
 )
 
 // Kinds of errors of Load, beside those of package fs.
 var (
-	ErrMostlyBad = errors.New("more bad lines than good ones")
+	ErrMostlyBad = scan.ErrMostlyBad
 	ErrEmptied   = errors.New("the file is empty but had entries before")
 	ErrChanging  = errors.New("the file changed while it was read")
-	ErrTooLarge  = errors.New("the list is too large")
+	ErrTooLarge  = scan.ErrTooLarge
 
 	errNotRegular = errors.New("not a regular file")
+	errNoCopy     = errors.New("there is no copy of it yet")
 )
 
 // manyEntries makes a list so large that what its reading left behind, the old
@@ -110,12 +113,10 @@ func (l *list) read(ctx context.Context, limit int64, old *content) (*content, e
 
 // judge tells whether a list that was read is to be believed.
 func judge(next, old *content) error {
-	if next.bad > next.good {
-		first := next.badLines[0]
-		return fmt.Errorf("%w: %d of %d, the first is line %d: %q is %s",
-			ErrMostlyBad, next.bad, next.bad+next.good, first.Number, first.Text, first.Why)
+	if err := next.Fault(); err != nil {
+		return err
 	}
-	if !next.filled && old != nil && old.entries > 0 {
+	if !next.Filled && old != nil && old.entries > 0 {
 		return ErrEmptied
 	}
 	return nil
@@ -123,20 +124,28 @@ func judge(next, old *content) error {
 
 // failed notes and tells why a list could not be brought up to date.
 func (b *Book) failed(l *list, tried version, cause error) error {
-	keeps := "it is empty until then"
-	if c := l.live.Load(); c != nil {
-		keeps = fmt.Sprintf("its %d entries of %s stay in force", c.entries, c.loaded.Format("2006-01-02 15:04"))
-	}
-	err := fmt.Errorf("list %q: %s: %w: %s; %s", l.Name, l.src.name(), bare(cause), remedy(cause, l.Kind), keeps)
+	err := fmt.Errorf("list %q: %s: %w: %s; %s", l.Name, l.src.name(), bare(cause), remedy(cause, l.Kind), l.remains())
 	l.tried = tried
 	if f := l.err.Swap(&failure{err}); f != nil && f.err.Error() == err.Error() {
 		return err
 	}
-	b.o.Log.Error("list not loaded", slog.String("list", l.Name), slog.String("err", err.Error()))
+	level := slog.LevelError
+	if errors.Is(err, errNoCopy) {
+		level = slog.LevelWarn // as it must be at the first start
+	}
+	b.o.Log.Log(context.Background(), level, "list not loaded", slog.String("list", l.Name), slog.String("err", err.Error()))
 	if b.o.Observer.Failed != nil {
 		b.o.Observer.Failed(l.Name, err)
 	}
 	return err
+}
+
+// remains tells what is in force while something is wrong.
+func (l *list) remains() string {
+	if c := l.live.Load(); c != nil {
+		return fmt.Sprintf("its %d entries of %s stay in force", c.entries, c.loaded.Format("2006-01-02 15:04"))
+	}
+	return "it is empty until then"
 }
 
 // bare takes the file's name off, which is told already.
@@ -151,6 +160,8 @@ func bare(err error) error {
 // remedy tells the administrator what to do.
 func remedy(err error, k Kind) string {
 	switch {
+	case errors.Is(err, errNoCopy):
+		return "it is fetched in the background"
 	case errors.Is(err, fs.ErrNotExist):
 		return "create the file or correct its path in the configuration"
 	case errors.Is(err, fs.ErrPermission):
@@ -171,15 +182,15 @@ func remedy(err error, k Kind) string {
 
 func (b *Book) loaded(l *list, c *content) {
 	attrs := []any{slog.String("list", l.Name), slog.String("source", l.src.name()),
-		slog.Int("entries", c.entries), slog.Int("bad", c.bad)}
-	if c.bad == 0 {
+		slog.Int("entries", c.entries), slog.Int("bad", c.Bad)}
+	if c.Bad == 0 {
 		b.o.Log.Info("list loaded", attrs...)
 	} else {
-		first := c.badLines[0]
+		first := c.BadLines[0]
 		b.o.Log.Warn("list loaded", append(attrs, slog.Int("bad_line", first.Number),
 			slog.String("text", first.Text), slog.String("why", first.Why))...)
 	}
 	if b.o.Observer.Loaded != nil {
-		b.o.Observer.Loaded(l.Name, c.entries, c.bad, c.loaded)
+		b.o.Observer.Loaded(l.Name, c.entries, c.Bad, c.loaded)
 	}
 }

@@ -190,8 +190,12 @@ func (l *list) person(a mail.Address) (h fact.ListHit, ok bool) {
 }
 
 func (l *list) hit(c *content, subject, entry string, line int) fact.ListHit {
-	return fact.ListHit{
+	h := fact.ListHit{
 		List: l.Name, Subject: subject, Entry: entry,
 		Source: l.src.name(), Line: line, Comment: c.comments[line],
 	}
+	if l.shared != nil {
+		h.Line = 0 // there are no lines in Redis
+	}
+	return h
 }

@@ -1,10 +1,15 @@
 package list
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+
+	"mailwicket/filter/list/feed"
+	"mailwicket/filter/list/live"
 )
 
 // version tells two states of a source apart. "" equals none.
@@ -69,3 +74,47 @@ func versionOf(name string, fi fs.FileInfo) (version, error) {
 	}
 	return version(fmt.Sprintf("%d %d %s", fi.ModTime().UnixNano(), fi.Size(), inode(fi))), nil
 }
+
+// fetched is the copy of a feed.
+type fetched struct{ *feed.Feed }
+
+func (f fetched) name() string { return f.Source() }
+
+func (f fetched) version() (version, error) {
+	v, err := file(f.Path()).version()
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", errNoCopy
+	}
+	return v, err
+}
+
+func (f fetched) open() (snapshot, error) { return file(f.Path()).open() }
+
+// shared is the copy of a list in Redis.
+type shared struct{ *live.List }
+
+func (s shared) name() string { return "redis" }
+
+func (s shared) version() (version, error) {
+	c := s.Snapshot()
+	if c == nil {
+		return "", errNoCopy
+	}
+	return version("live " + c.State), nil
+}
+
+func (s shared) open() (snapshot, error) {
+	c := s.Snapshot()
+	if c == nil {
+		return nil, errNoCopy
+	}
+	return openText{bytes.NewReader(c.Text()), version("live " + c.State)}, nil
+}
+
+type openText struct {
+	*bytes.Reader
+	v version
+}
+
+func (t openText) Close() error              { return nil }
+func (t openText) version() (version, error) { return t.v, nil }
