@@ -37,8 +37,8 @@ const (
 //
 // Two more are found out later: the library refuses the signature before it
 // asks for the body (i= in other letter case or as U-labels; x= by its own
-// clock, which cannot be set), and the body has lone CR or LF, or white space
-// without end (see feed).
+// clock, which cannot be set), and the body has lone CR or LF, white space
+// without end, or is longer than maxBody (see feed).
 func (s *signature) ordinary(h mail.Header) bool {
 	if strayB(s.msg) || irregular(h[s.at].Value) {
 		return false
