@@ -4,38 +4,41 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"reflect"
 	"slices"
 	"strings"
 
 	"mailwicket/filter"
+	"mailwicket/filter/dns"
 	"mailwicket/filter/fact"
 	"mailwicket/filter/mail"
 	"mailwicket/policy"
 )
 
 // Redactor gives a function that copies a record with hashes in place of what
-// tells people apart: local parts of addresses, login names, Subject and
-// Message-ID, also where texts quote them. Domains, networks and results stay, so
-// that decisions can still be explained and judged again. Equal values get equal
-// hashes under one secret.
+// tells people apart: local parts of addresses, login names, Subject, Message-ID,
+// names in client certificates and what an SPF record has to say, also where
+// texts quote them. Domains, networks, list identifiers (List-Id) and results
+// stay, so that decisions can still be explained and judged again. Equal values
+// get equal hashes under one secret; case does not count in addresses and logins.
 func Redactor(secret []byte) func(*filter.Record) *filter.Record {
 	return func(r *filter.Record) *filter.Record {
-		d := redaction{secret: secret, seen: map[string]string{}}
+		d := redaction{secret: secret, words: newWords()}
 		out := *r
-		out.Facts = d.set(r.Facts)
+		d.set(&out.Facts)
 		out.Decisions = slices.Clone(r.Decisions)
 		for i := range out.Decisions {
-			out.Decisions[i].Rcpt = d.rcpt(out.Decisions[i].Rcpt)
+			d.rcpt(&out.Decisions[i].Rcpt)
 			out.Decisions[i].Recipient = d.address(out.Decisions[i].Recipient)
 		}
-		d.quotes(&out)
+		d.texts(reflect.ValueOf(&out).Elem())
 		return &out
 	}
 }
 
 type redaction struct {
 	secret []byte
-	seen   map[string]string // what was replaced, and by what
+	words  *words
 }
 
 // hash gives a short name for a value.
@@ -45,50 +48,72 @@ func (d *redaction) hash(s string) string {
 	}
 	h := hmac.New(sha256.New, d.secret)
 	h.Write([]byte(s))
-	out := "h" + hex.EncodeToString(h.Sum(nil)[:6])
-	d.seen[s] = out
+	return "h" + hex.EncodeToString(h.Sum(nil)[:6])
+}
+
+// whole hides a value and what texts make of it.
+func (d *redaction) whole(s string) string {
+	out := d.hash(s)
+	d.words.hide(s, out)
 	return out
 }
 
+// local hides a local part or a login name.
+func (d *redaction) local(s string) string {
+	out := d.hash(strings.ToLower(s))
+	d.words.hide(s, out)
+	d.words.hideParts(s, out)
+	return out
+}
+
+// address hides the local part. What has no "@" is all local part.
 func (d *redaction) address(s string) string {
-	i := strings.LastIndexByte(s, '@')
-	if i < 0 {
+	if s == "" || s == "<>" {
 		return s
 	}
-	out := d.hash(strings.ToLower(s[:i])) + s[i:]
-	d.seen[s] = out
+	i := strings.LastIndexByte(s, '@')
+	if i < 0 {
+		return d.local(s)
+	}
+	out := d.local(s[:i]) + s[i:]
+	d.words.hide(s, out)
 	return out
+}
+
+// domainOrAddress leaves what has no "@" as it is: a name or a network.
+func (d *redaction) domainOrAddress(s string) string {
+	if !strings.Contains(s, "@") {
+		return s
+	}
+	return d.address(s)
 }
 
 func (d *redaction) mailbox(a mail.Address) mail.Address {
 	if a.IsNull() {
-		return a
+		return mail.Address{Raw: "<>"}
 	}
-	local := d.hash(strings.ToLower(a.Local))
-	out := mail.Address{Local: local, Domain: a.Domain}
-	out.Raw = out.String()
-	d.seen[a.String()], d.seen[a.Raw] = out.String(), out.Raw
+	out := mail.Address{Local: d.local(a.Local), Domain: a.Domain}
+	out.Raw = "<" + out.String() + ">"
+	d.words.hide(a.String(), out.String())
+	d.words.hide(a.Raw, out.Raw)
 	return out
 }
 
-func (d *redaction) set(s fact.Set) fact.Set {
+func (d *redaction) set(s *fact.Set) {
 	t := &s.Txn
 	t.MailFrom = fact.Map(t.MailFrom, d.mailbox)
-	t.AuthUser = fact.Map(t.AuthUser, d.hash)
-	t.Subject = fact.Map(t.Subject, d.hash)
-	t.MessageID = fact.Map(t.MessageID, d.hash)
-	t.From = fact.Map(t.From, func(f fact.From) fact.From {
-		f.Addresses = slices.Clone(f.Addresses)
-		for i, a := range f.Addresses {
-			f.Addresses[i] = d.address(a)
-		}
-		f.Detail = ""
-		return f
+	t.AuthUser = fact.Map(t.AuthUser, d.address)
+	t.Subject = fact.Map(t.Subject, d.whole)
+	t.MessageID = fact.Map(t.MessageID, func(id string) string {
+		out := d.whole(id)
+		d.words.hide(strings.Trim(id, "<>"), out)
+		return out
 	})
+	t.From = fact.Map(t.From, d.from)
 	t.DKIM = fact.Map(t.DKIM, func(sigs []fact.DKIM) []fact.DKIM {
 		sigs = slices.Clone(sigs)
 		for i := range sigs {
-			sigs[i].Identity = d.address(sigs[i].Identity)
+			sigs[i].Identity = d.domainOrAddress(sigs[i].Identity)
 		}
 		return sigs
 	})
@@ -96,71 +121,88 @@ func (d *redaction) set(s fact.Set) fact.Set {
 	for i, a := range t.Rcpts {
 		t.Rcpts[i] = d.mailbox(a)
 	}
-	s.Rcpt = d.rcpt(s.Rcpt)
-	t.ListFrom, t.ListHeader = d.hits(t.ListFrom), d.hits(t.ListHeader)
-	return s
+	d.rcpt(&s.Rcpt)
 }
 
-func (d *redaction) rcpt(r fact.Rcpt) fact.Rcpt {
-	r.To = fact.Map(r.To, d.mailbox)
-	r.ListTo = d.hits(r.ListTo)
-	return r
+func (d *redaction) rcpt(r *fact.Rcpt) { r.To = fact.Map(r.To, d.mailbox) }
+
+func (d *redaction) from(f fact.From) fact.From {
+	shown := strings.Join(f.Addresses, ", ") // as placeholders show several
+	f.Addresses = slices.Clone(f.Addresses)
+	for i, a := range f.Addresses {
+		f.Addresses[i] = d.address(a)
+	}
+	if len(f.Addresses) > 1 {
+		d.words.hide(shown, strings.Join(f.Addresses, ", "))
+	}
+	f.Detail = "" // quotes the field, whatever is wrong with it
+	return f
 }
 
-func (d *redaction) hits(f fact.Fact[[]fact.ListHit]) fact.Fact[[]fact.ListHit] {
-	return fact.Map(f, func(hits []fact.ListHit) []fact.ListHit {
-		hits = slices.Clone(hits)
-		for i := range hits {
-			hits[i].Subject, hits[i].Entry = d.address(hits[i].Subject), d.address(hits[i].Entry)
+// texts makes all lists the record's own and cleans the texts within. It finds
+// them by their field's name, so that a fact that is added is not forgotten.
+func (d *redaction) texts(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Slice:
+		if v.Len() == 0 {
+			return
 		}
-		return hits
-	})
-}
-
-// quotes replaces in texts what was replaced in facts; the longest first, so that
-// an address is not cut in two.
-func (d *redaction) quotes(r *filter.Record) {
-	var olds []string
-	for s := range d.seen {
-		if len(s) >= 3 {
-			olds = append(olds, s)
+		own := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		reflect.Copy(own, v)
+		v.Set(own)
+		for i := range v.Len() {
+			d.texts(v.Index(i))
 		}
-	}
-	slices.SortFunc(olds, func(a, b string) int {
-		if len(a) != len(b) {
-			return len(b) - len(a)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Field(i)
+			if !f.CanSet() {
+				continue // time and address are closed: no text is in them
+			}
+			d.texts(f)
+			if to := d.treatment(v.Type(), v.Type().Field(i).Name); to != nil {
+				each(f, to)
+			}
 		}
-		return strings.Compare(a, b)
-	})
-	var pairs []string
-	for _, s := range olds {
-		pairs = append(pairs, s, d.seen[s])
-	}
-	clean := strings.NewReplacer(pairs...).Replace
-	r.Reason = clean(r.Reason)
-	for i := range r.Decisions {
-		x := &r.Decisions[i]
-		x.Reason, x.Decision.Reply.Text, x.Reply = clean(x.Reason), clean(x.Decision.Reply.Text), clean(x.Reply)
-		x.Would = slices.Clone(x.Would)
-		for j := range x.Would {
-			x.Would[j].Reason = clean(x.Would[j].Reason)
-		}
-		x.Headers = slices.Clone(x.Headers)
-		for j := range x.Headers {
-			x.Headers[j].Value = clean(x.Headers[j].Value)
-		}
-		x.Trace = slices.Clone(x.Trace)
-		for j := range x.Trace {
-			x.Trace[j] = cleanStep(x.Trace[j], clean)
-		}
-	}
-	r.DNS = slices.Clone(r.DNS)
-	for i := range r.DNS {
-		r.DNS[i].Name = clean(r.DNS[i].Name) // SPF macros put local parts into names
 	}
 }
 
-func cleanStep(s policy.Step, clean func(string) string) policy.Step {
-	s.Got, s.Did = clean(s.Got), clean(s.Did)
-	return s
+// each changes a string, or all strings of a list.
+func each(v reflect.Value, to func(string) string) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(to(v.String()))
+	case reflect.Slice:
+		for i := range v.Len() {
+			each(v.Index(i), to)
+		}
+	}
+}
+
+// treatment tells what is done to a field's text; nil leaves it as it is.
+func (d *redaction) treatment(of reflect.Type, field string) func(string) string {
+	switch of {
+	case reflect.TypeFor[dns.Answer]():
+		switch field {
+		case "Name": // SPF macros put local parts into names
+			return d.words.cleanName
+		case "Data":
+			return d.words.clean
+		}
+	case reflect.TypeFor[policy.HeaderEdit]():
+		if field == "Value" {
+			return d.words.clean
+		}
+	case reflect.TypeFor[fact.ListHit]():
+		if field == "Subject" || field == "Entry" {
+			return d.domainOrAddress
+		}
+	}
+	switch field {
+	case "Why", "Reason", "Text", "Reply", "Got", "Did", "Want", "Comment", "Override":
+		return d.words.clean
+	case "Explanation", "CertSubject":
+		return d.hash
+	}
+	return nil
 }
