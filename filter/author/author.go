@@ -183,6 +183,10 @@ func cautious(value string, p *parser, why string) Finding {
 	if len(s.list) == 0 {
 		s = names
 	}
+	// The last brackets are what simple readers show, also a name without dot.
+	if d := mail.CanonicalDomain(strings.TrimSpace(lastBrackets(value))); isHost(d) && !s.has(d) {
+		bad = true
+	}
 	out.Domains = s.first(MaxDomains)
 	switch {
 	case len(s.list) > MaxDomains:

@@ -92,6 +92,9 @@ func Claims(value, id string) bool {
 	if claims(value, id) {
 		return true
 	}
+	if h, err := Parse(value); err == nil && mail.CanonicalDomain(h.AuthservID) == id {
+		return true
+	}
 	// Many libraries decode encoded words before they parse.
 	return strings.Contains(value, "=?") && claims(encword.Decode(value), id)
 }
