@@ -34,6 +34,40 @@ func (s *Service) LookupIdentity(ctx context.Context, id Identity) (Key, Record,
 	return k, p.Identity, wrap("get", err)
 }
 
+// LookupKey gives what the store holds for a key that Entries or Lookup gave.
+func (s *Service) LookupKey(ctx context.Context, k Key) (Pair, error) {
+	p, err := s.store.Get(ctx, k)
+	return p, wrap("get", err)
+}
+
+// Remember notes that a triplet passed before, at another greylist: its mail then
+// passes here as if it had waited here, until PassLifetime after last. What is
+// known already stays. It tells whether that time is not over yet.
+func (s *Service) Remember(ctx context.Context, r Request, first, last time.Time) (bool, error) {
+	k, now := s.keys.triplet(r), moment(s.c.Now())
+	last = moment(last)
+	if last.After(now) {
+		last = now
+	}
+	if first = moment(first); first.Unix() <= 0 || first.After(last) {
+		first = last
+	}
+	t := Record{FirstSeen: first, LastSeen: last, Expires: last.Add(s.c.Params.PassLifetime), Attempts: 1, Passes: 1}
+	if !tripletLives(now, s.c.Params, t) {
+		return false, nil
+	}
+	for {
+		err := s.update(ctx, k, now, func(known Pair) Pair {
+			known.Triplet = mergeTriplet(now, s.c.Params, known.Triplet, t)
+			known.Triplet.Expires = later(known.Triplet.Expires, known.Triplet.LastSeen.Add(s.c.Params.PassLifetime))
+			return known
+		})
+		if !errors.Is(err, ErrConflict) {
+			return err == nil, wrap("remember", err)
+		}
+	}
+}
+
 // allowedFor is as good as for ever: what an administrator said does not age.
 const allowedFor = 20 * 365 * 24 * time.Hour
 

@@ -31,7 +31,8 @@ func Redactor(secret []byte) func(*filter.Record) *filter.Record {
 			d.rcpt(&out.Decisions[i].Rcpt)
 			out.Decisions[i].Recipient = d.address(out.Decisions[i].Recipient)
 		}
-		d.texts(reflect.ValueOf(&out).Elem())
+		d.walk(reflect.ValueOf(&out).Elem(), d.inFacts)
+		d.walk(reflect.ValueOf(&out).Elem(), d.inText)
 		return &out
 	}
 }
@@ -139,9 +140,10 @@ func (d *redaction) from(f fact.From) fact.From {
 	return f
 }
 
-// texts makes all lists the record's own and cleans the texts within. It finds
-// them by their field's name, so that a fact that is added is not forgotten.
-func (d *redaction) texts(v reflect.Value) {
+// walk makes all lists the record's own and changes the strings for which treat
+// gives a function. Fields are known by their name, so that a fact that is added
+// is not forgotten.
+func (d *redaction) walk(v reflect.Value, treat treatment) {
 	switch v.Kind() {
 	case reflect.Slice:
 		if v.Len() == 0 {
@@ -151,7 +153,7 @@ func (d *redaction) texts(v reflect.Value) {
 		reflect.Copy(own, v)
 		v.Set(own)
 		for i := range v.Len() {
-			d.texts(v.Index(i))
+			d.walk(v.Index(i), treat)
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
@@ -159,13 +161,16 @@ func (d *redaction) texts(v reflect.Value) {
 			if !f.CanSet() {
 				continue // time and address are closed: no text is in them
 			}
-			d.texts(f)
-			if to := d.treatment(v.Type(), v.Type().Field(i).Name); to != nil {
+			d.walk(f, treat)
+			if to := treat(v.Type(), v.Type().Field(i).Name); to != nil {
 				each(f, to)
 			}
 		}
 	}
 }
+
+// treatment tells what is done to a field's text; nil leaves it as it is.
+type treatment func(of reflect.Type, field string) func(string) string
 
 // each changes a string, or all strings of a list.
 func each(v reflect.Value, to func(string) string) {
@@ -179,30 +184,28 @@ func each(v reflect.Value, to func(string) string) {
 	}
 }
 
-// treatment tells what is done to a field's text; nil leaves it as it is.
-func (d *redaction) treatment(of reflect.Type, field string) func(string) string {
-	switch of {
-	case reflect.TypeFor[dns.Answer]():
-		switch field {
-		case "Name": // SPF macros put local parts into names
-			return d.words.cleanName
-		case "Data":
-			return d.words.clean
-		}
-	case reflect.TypeFor[policy.HeaderEdit]():
-		if field == "Value" {
-			return d.words.clean
-		}
-	case reflect.TypeFor[fact.ListHit]():
-		if field == "Subject" || field == "Entry" {
-			return d.domainOrAddress
-		}
+// inFacts hides what may stand in several facts.
+func (d *redaction) inFacts(of reflect.Type, field string) func(string) string {
+	switch {
+	case of == reflect.TypeFor[fact.ListHit]() && (field == "Subject" || field == "Entry"):
+		return d.domainOrAddress
+	case field == "Explanation" || field == "CertSubject":
+		return d.whole
+	}
+	return nil
+}
+
+// inText comes last, when all that is to be hidden is known.
+func (d *redaction) inText(of reflect.Type, field string) func(string) string {
+	switch {
+	case of == reflect.TypeFor[dns.Answer]() && field == "Name":
+		return d.words.cleanName // SPF macros put local parts into names
+	case of == reflect.TypeFor[dns.Answer]() && field == "Data", of == reflect.TypeFor[policy.HeaderEdit]() && field == "Value":
+		return d.words.clean
 	}
 	switch field {
 	case "Why", "Reason", "Text", "Reply", "Got", "Did", "Want", "Comment", "Override":
 		return d.words.clean
-	case "Explanation", "CertSubject":
-		return d.hash
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"mailwicket/filter"
 	"mailwicket/filter/fact"
 	"mailwicket/filter/mail"
+	"mailwicket/filter/observe"
 	"mailwicket/policy"
 	"mailwicket/policy/profile"
 	"mailwicket/policy/rulefile"
@@ -93,6 +94,23 @@ func TestRecordsSurvive(t *testing.T) {
 				if got := filter.Replay(p, other); !reflect.DeepEqual(got, want) {
 					t.Fatalf("judged %+v, after %s %+v", want, how, got)
 				}
+			}
+		}
+	})
+}
+
+// TestRedactedIsJudgedTheSame: by rules that do not read what is hidden.
+func TestRedactedIsJudgedTheSame(t *testing.T) {
+	_ = flag.Set("rapid.nofailfile", "true")
+	_ = flag.Set("rapid.checks", "40")
+	redact := observe.Redactor([]byte("secret"))
+	all := policies(t)[:2]
+	rapid.Check(t, func(t *rapid.T) {
+		r := records().Draw(t, "record")
+		hidden := redact(&r)
+		for _, p := range all {
+			if want, got := filter.Replay(p, &r), filter.Replay(p, hidden); !reflect.DeepEqual(got, want) {
+				t.Fatalf("judged %+v, redacted %+v", want, got)
 			}
 		}
 	})

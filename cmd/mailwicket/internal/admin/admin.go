@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -60,12 +61,17 @@ func ready(w http.ResponseWriter, r *http.Request, s Status) {
 	if !s.Ready {
 		code = http.StatusServiceUnavailable
 	}
+	if s.Dependencies == nil {
+		s.Dependencies = []Dependency{} // a list in JSON too
+	}
+	w.Header().Set("Cache-Control", "no-store")
 	if strings.Contains(r.Header.Get("Accept"), "application/json") {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
-		json.NewEncoder(w).Encode(s)
+		_ = json.NewEncoder(w).Encode(s) // the client is gone: nobody to tell
 		return
 	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(code)
 	word := "ready"
 	switch {
@@ -80,8 +86,13 @@ func ready(w http.ResponseWriter, r *http.Request, s Status) {
 		if !d.OK {
 			state = "degraded"
 		}
-		fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("%s: %s %s", d.Name, state, d.Detail)))
+		fmt.Fprintln(w, strings.TrimSpace(d.Name+": "+state+" "+oneLine(d.Detail)))
 	}
+}
+
+// oneLine keeps an error's text from breaking the line or steering a terminal.
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }), " ")
 }
 
 func guard(token string, next http.Handler) http.Handler {
@@ -91,6 +102,7 @@ func guard(token string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if !ok || subtle.ConstantTimeCompare([]byte(got), []byte(token)) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer") // RFC 9110, 15.5.2
 			http.Error(w, "a token is needed: Authorization: Bearer TOKEN (admin.token_file)", http.StatusUnauthorized)
 			return
 		}
@@ -110,7 +122,9 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	srv.Shutdown(stop)
+	if srv.Shutdown(stop) != nil {
+		srv.Close() // who has not been answered by now is not waited for
+	}
 	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"path/filepath"
 
@@ -11,12 +12,13 @@ import (
 
 // api gives the paths that the command line asks.
 func (a *App) api() map[string]http.Handler {
-	return map[string]http.Handler{
-		"GET /api/explain":     http.HandlerFunc(a.explain),
-		"POST /api/reload":     http.HandlerFunc(a.reloadNow),
-		"GET /api/list/status": http.HandlerFunc(a.listStatus),
-		"GET /api/list/lookup": http.HandlerFunc(a.listLookup),
+	paths := map[string]http.Handler{
+		"GET /api/explain": http.HandlerFunc(a.explain),
+		"POST /api/reload": http.HandlerFunc(a.reloadNow),
 	}
+	maps.Copy(paths, a.greylistAPI())
+	maps.Copy(paths, a.listAPI())
+	return paths
 }
 
 // explain finds a decision by its reference, queue id or Message-ID.
@@ -48,19 +50,6 @@ func (a *App) reloadNow(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "reloaded")
-}
-
-func (a *App) listStatus(w http.ResponseWriter, _ *http.Request) {
-	answer(w, a.live.Load().lists.Status())
-}
-
-func (a *App) listLookup(w http.ResponseWriter, r *http.Request) {
-	value := r.URL.Query().Get("value")
-	if value == "" {
-		http.Error(w, "want ?value=NAME, an address or a network address", http.StatusBadRequest)
-		return
-	}
-	answer(w, a.live.Load().lists.Lookup(value))
 }
 
 func answer(w http.ResponseWriter, v any) {

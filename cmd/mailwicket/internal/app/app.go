@@ -25,6 +25,8 @@ import (
 	"mailwicket/filter"
 	"mailwicket/filter/dns"
 	dnsclient "mailwicket/filter/dns/client"
+	"mailwicket/filter/dnsbl"
+	"mailwicket/filter/limit"
 	"mailwicket/filter/list"
 	"mailwicket/filter/mail"
 	"mailwicket/filter/milter"
@@ -62,15 +64,18 @@ type App struct {
 
 	reloading sync.Mutex
 	watchers  sync.WaitGroup // over list files
-	live      atomic.Pointer[live]
+	live      atomic.Pointer[inForce]
 }
 
-// live is all that a reload replaces.
-type live struct {
-	config *config.Config
-	lists  *list.Book
-	engine *filter.Engine
-	stop   context.CancelFunc // ends the watch over its list files
+// inForce is all that a reload replaces.
+type inForce struct {
+	config  *config.Config
+	lists   *list.Book
+	zones   *dnsbl.Book // nil without
+	rates   *limit.Rates
+	replays *limit.Replays
+	engine  *filter.Engine
+	stop    context.CancelFunc // ends the watch over lists and zones
 }
 
 // New makes the server. What it opened is closed again when it fails.

@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"time"
 
 	"mailwicket/cmd/mailwicket/internal/config"
 	"mailwicket/filter"
 	"mailwicket/filter/dmarc"
-	"mailwicket/filter/list"
 	"mailwicket/policy"
 )
 
@@ -46,10 +46,12 @@ func (a *App) install(ctx context.Context, c *config.Config) error {
 	if len(problems) > 0 {
 		return fmt.Errorf("%w: %s", ErrConfig, problems[0])
 	}
-	next := &live{config: c, lists: a.newLists(c)}
-	if old := a.live.Load(); old != nil {
-		next.lists.Carry(old.lists)
+	var err error
+	next := &inForce{config: c, lists: a.newLists(c)}
+	if next.zones, err = a.newZones(c); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
+	a.carry(next, a.live.Load())
 	if err := next.lists.Load(ctx); err != nil {
 		// Each list has its own state on the board; mail flows without it.
 		a.log.Warn("lists not read", slog.String("error", err.Error()))
@@ -57,17 +59,50 @@ func (a *App) install(ctx context.Context, c *config.Config) error {
 	ec := engineConfig(c, p)
 	ec.Resolver, ec.Lists, ec.Defers = a.resolver, next.lists, a.defers
 	ec.Greylist = a.store.greylister(c.Greylist)
+	if next.zones != nil {
+		ec.DNSBL = next.zones
+	}
+	if next.rates != nil {
+		ec.Rates = next.rates
+	}
+	if next.replays != nil {
+		ec.Replays = next.replays
+	}
 	ec.Log, ec.Observer = a.log, a.observer
 	next.engine = filter.NewEngine(ec)
 	watching, stop := context.WithCancel(context.Background())
 	next.stop = stop
-	a.watchers.Go(func() { next.lists.Watch(watching, watchEvery) })
+	a.watch(watching, next)
 	if old := a.live.Swap(next); old != nil {
 		old.stop()
 	}
 	a.metrics.ReloadOK.Set(1)
 	a.metrics.ReloadTime.Set(float64(time.Now().Unix()))
 	return nil
+}
+
+// carry gives next what old has learned: sets of lists, health of zones, and
+// counts where what is counted did not change.
+func (a *App) carry(next, old *inForce) {
+	limits, window := next.config.Limits(), next.config.DKIM.ReplayWindow.Std()
+	if old != nil {
+		next.lists.Carry(old.lists)
+		if next.zones != nil {
+			next.zones.Carry(old.zones)
+		}
+		if reflect.DeepEqual(limits, old.config.Limits()) {
+			next.rates = old.rates
+		}
+		if window == old.config.DKIM.ReplayWindow.Std() {
+			next.replays = old.replays
+		}
+	}
+	if next.rates == nil && len(limits) > 0 {
+		next.rates = a.store.rates(limits)
+	}
+	if next.replays == nil && window > 0 {
+		next.replays = a.store.replays(window)
+	}
 }
 
 // reinstall makes the engine anew from the configuration in force.
@@ -77,29 +112,4 @@ func (a *App) reinstall() {
 	if err := a.install(context.Background(), a.live.Load().config); err != nil {
 		a.log.Error("engine not renewed", slog.String("error", err.Error()))
 	}
-}
-
-func (a *App) newLists(c *config.Config) *list.Book {
-	return list.New(listConfigs(c), list.Options{Log: a.log, Now: time.Now, Observer: list.Observer{
-		Loaded: func(name string, entries, bad int, at time.Time) {
-			a.metrics.ListEntries.WithLabelValues(name).Set(float64(entries))
-			a.metrics.ListLoaded.WithLabelValues(name).Set(float64(at.Unix()))
-			a.board.set("list "+name, true, "")
-		},
-		Failed: func(name string, err error) {
-			a.metrics.ListErrors.WithLabelValues(name).Inc()
-			a.board.set("list "+name, false, err.Error())
-		},
-	}})
-}
-
-func listConfigs(c *config.Config) []list.Config {
-	var out []list.Config
-	for _, l := range c.Lists {
-		if l.Mode == "off" {
-			continue
-		}
-		out = append(out, list.Config{Name: l.Name, Kind: l.Type, File: c.Resolve(l.File), Apply: l.Apply})
-	}
-	return out
 }

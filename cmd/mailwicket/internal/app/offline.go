@@ -38,7 +38,7 @@ func Offline(ctx context.Context, c *config.Config, o OfflineOptions) (*filter.E
 		}
 		o.Resolver, done = r, r.Close
 	}
-	lists := list.New(listConfigs(c), list.Options{Log: log})
+	lists := list.New(c.ListConfigs(), list.Options{Log: log})
 	if err := lists.Load(ctx); err != nil {
 		done()
 		return nil, nil, err

@@ -52,7 +52,7 @@ func (a *App) reload() error {
 	return nil
 }
 
-func (l *live) has(name string) bool {
+func (l *inForce) has(name string) bool {
 	for _, x := range l.config.Lists {
 		if x.Name == name {
 			return true

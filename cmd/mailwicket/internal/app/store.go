@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/filter/list/redislist"
 	"mailwicket/filter/observe"
 	"mailwicket/greylist"
 	"mailwicket/greylist/boltstore"
@@ -36,6 +37,7 @@ type store struct {
 	back  greylist.Store
 
 	mu       sync.Mutex
+	listed   *redislist.Store    // nil until it is asked for
 	secret   []byte              // of the keys' hashes
 	shared   bool                // Redis holds the same one
 	services []*greylist.Service // the last one is in force

@@ -40,6 +40,9 @@ type commands struct {
 	Demo        demoCmd        `cmd:"" help:"Play bundled messages at a real server; needs no MTA, network or configuration."`
 	Explain     explainCmd     `cmd:"" help:"Tell the whole story of one decision."`
 	Replay      replayCmd      `cmd:"" help:"Judge yesterday's mail by another configuration, and say what would change."`
+	Greylist    greylistCmd    `cmd:"" help:"See, allow and forget what the greylist knows."`
+	List        listCmd        `cmd:"" help:"See and change lists."`
+	Dnsbl       dnsblCmd       `cmd:"" name:"dnsbl" help:"See DNS lists."`
 	Config      configCmd      `cmd:"" help:"Check, show and explain the configuration."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running server's /healthz (for containers)."`
 	Version     versionCmd     `cmd:"" help:"Print version and build."`

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -24,6 +25,36 @@ func hideURL(s string) string {
 		return scheme + "://" + user + ":" + hidden + s[i:]
 	}
 	return scheme + "://" + hidden + s[i:]
+}
+
+// hideQuery takes the parameters off a URL.
+func hideQuery(s string) string {
+	if before, _, ok := strings.Cut(s, "?"); ok {
+		return before + "?" + hidden
+	}
+	return s
+}
+
+// hideFeed takes login and parameters out of the URL of a feed. Other than in
+// those of Redis, an @ may be part of the path.
+func hideFeed(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.Opaque != "" {
+		return hideQuery(hideURL(s))
+	}
+	if u.User == nil && u.RawQuery == "" && u.Fragment == "" {
+		return s
+	}
+	if u.User != nil {
+		u.User = url.User(hidden)
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = hidden
+	}
+	if u.Fragment != "" {
+		u.Fragment, u.RawFragment = hidden, ""
+	}
+	return u.String()
 }
 
 // hostPort completes HOST, HOST:PORT, [IPv6]:PORT or a bare IPv6 address.

@@ -11,7 +11,10 @@ import (
 	"net/netip"
 	"time"
 
+	"mailwicket/filter/dnsbl"
+	"mailwicket/filter/limit"
 	"mailwicket/filter/list"
+	"mailwicket/filter/list/feed"
 	"mailwicket/policy"
 )
 
@@ -39,25 +42,28 @@ func (Secret) MarshalText() ([]byte, error) { return []byte("<secret>"), nil }
 // Config is the whole file, with defaults where a key is not given. It does not
 // change once it is made.
 type Config struct {
-	Milter     Milter   `yaml:"milter" doc:"The socket that MTAs speak to."`
-	Admin      Admin    `yaml:"admin" doc:"Metrics, health and the API of the command line, over HTTP."`
-	AuthservID string   `yaml:"authserv_id" doc:"Name under which results are reported in Authentication-Results. Empty takes the MTA's own name (macro j)."`
-	DataDir    string   `yaml:"data_dir" doc:"Directory for the greylist file, the journal and secrets that are made at the first start. Relative paths of other keys begin at the configuration file's directory." restart:"true"`
-	Redis      Redis    `yaml:"redis" doc:"A store that several filters share. Without a URL the state is kept in a file below data_dir."`
-	DNS        DNS      `yaml:"dns" doc:"Where names are looked up."`
-	Trusted    Trusted  `yaml:"trusted" doc:"Clients that the checks of inbound mail are not made for."`
-	Profile    string   `yaml:"profile" enum:"observe,standard,strict" doc:"The built-in rules: observe changes nothing but headers and metrics, standard refuses forgeries when more than one thing speaks against them, strict does what the sender's domain asks for."`
-	OnError    string   `yaml:"on_error" enum:"tempfail,accept" doc:"The answer when the filter itself breaks."`
-	Quarantine string   `yaml:"quarantine" enum:"tag,hold" doc:"What quarantine means: tag adds X-Mailwicket-Action, hold puts the message into the MTA's hold queue."`
-	SPF        SPF      `yaml:"spf" doc:"Sender Policy Framework."`
-	DKIM       DKIM     `yaml:"dkim" doc:"DomainKeys Identified Mail."`
-	DMARC      DMARC    `yaml:"dmarc" doc:"Domain-based message authentication."`
-	ARC        ARC      `yaml:"arc" doc:"Authenticated Received Chain."`
-	Greylist   Greylist `yaml:"greylist" doc:"Deferral of clients that are not known yet."`
-	Lists      []List   `yaml:"lists" doc:"Lists of domains, networks and addresses."`
-	Rules      Rules    `yaml:"rules" doc:"Rules of your own. They are tried before the built-in ones, in this order; the first with a verdict that matches decides."`
-	Journal    Journal  `yaml:"journal" doc:"Decisions with all their facts, kept so that they can be explained and judged again."`
-	Log        Log      `yaml:"log" doc:"The program's own log, on standard error."`
+	Milter     Milter     `yaml:"milter" doc:"The socket that MTAs speak to."`
+	Admin      Admin      `yaml:"admin" doc:"Metrics, health and the API of the command line, over HTTP."`
+	AuthservID string     `yaml:"authserv_id" doc:"Name under which results are reported in Authentication-Results. Empty takes the MTA's own name (macro j)."`
+	DataDir    string     `yaml:"data_dir" doc:"Directory for the greylist file, the journal and secrets that are made at the first start. Relative paths of other keys begin at the configuration file's directory." restart:"true"`
+	Redis      Redis      `yaml:"redis" doc:"A store that several filters share. Without a URL the state is kept in a file below data_dir."`
+	DNS        DNS        `yaml:"dns" doc:"Where names are looked up."`
+	Trusted    Trusted    `yaml:"trusted" doc:"Clients that the checks of inbound mail are not made for."`
+	Profile    string     `yaml:"profile" enum:"observe,standard,strict" doc:"The built-in rules: observe changes nothing but headers and metrics, standard refuses forgeries when more than one thing speaks against them, strict does what the sender's domain asks for."`
+	OnError    string     `yaml:"on_error" enum:"tempfail,accept" doc:"The answer when the filter itself breaks."`
+	Quarantine string     `yaml:"quarantine" enum:"tag,hold" doc:"What quarantine means: tag adds X-Mailwicket-Action, hold puts the message into the MTA's hold queue."`
+	SPF        SPF        `yaml:"spf" doc:"Sender Policy Framework."`
+	DKIM       DKIM       `yaml:"dkim" doc:"DomainKeys Identified Mail."`
+	DMARC      DMARC      `yaml:"dmarc" doc:"Domain-based message authentication."`
+	ARC        ARC        `yaml:"arc" doc:"Authenticated Received Chain."`
+	Greylist   Greylist   `yaml:"greylist" doc:"Deferral of clients that are not known yet."`
+	Lists      []List     `yaml:"lists" doc:"Lists of domains, networks and addresses. A hit is a rule named after the list and the point, such as harmful-helo."`
+	DNSBL      []Zone     `yaml:"dnsbl" doc:"Lists in the DNS that name bad clients or domains; what they hold speaks against a message. A zone is asked only while its test entries answer as they should. A hit is a rule named dnsbl-NAME, or dnsbl-NAME-POINT of domain zones. Rules of your own can ask for dnsbl.score, the sum of the weights."`
+	Reputation Reputation `yaml:"reputation" doc:"How others see us."`
+	Rates      []Rate     `yaml:"rates" doc:"Limits on how much mail comes in what time. They hold for trusted and authenticated clients too. Exceeding one is a rule named rate-NAME. Allow lists and rules of your own that accept go before it."`
+	Rules      Rules      `yaml:"rules" doc:"Rules of your own. They are tried before the built-in ones, in this order; the first with a verdict that matches decides."`
+	Journal    Journal    `yaml:"journal" doc:"Decisions with all their facts, kept so that they can be explained and judged again."`
+	Log        Log        `yaml:"log" doc:"The program's own log, on standard error."`
 
 	TraceHeader bool `yaml:"trace_header" doc:"Add X-Mailwicket-Trace with the reference to mail that is accepted."`
 
@@ -121,7 +127,8 @@ type SPF struct {
 
 // DKIM is about RFC 6376.
 type DKIM struct {
-	MaxSignatures int `yaml:"max_signatures" min:"1" max:"50" doc:"Signatures verified in one message, those of the author's domain first."`
+	MaxSignatures int      `yaml:"max_signatures" min:"1" max:"50" doc:"Signatures verified in one message, those of the author's domain first."`
+	ReplayWindow  Duration `yaml:"replay_window" min:"0s" max:"30d" doc:"How long a signature that is not seen again is remembered, to count its clients and recipients (dkim.replay.clients, dkim.replay.recipients). 0s counts nothing: rules that ask for these fields then never match."`
 }
 
 // DMARC is about RFC 9989.
@@ -136,7 +143,7 @@ type ARC struct {
 
 // Greylist says who is deferred, and for how long.
 type Greylist struct {
-	Scope          string   `yaml:"scope" enum:"suspicious,all,off" doc:"suspicious: clients without a confirmed or with a dynamic-looking name, senders that SPF does not pass, hits of lists with do: suspicious. all: every stranger. off: nobody."`
+	Scope          string   `yaml:"scope" enum:"suspicious,all,off" doc:"suspicious: clients without a confirmed or with a dynamic-looking name, senders that SPF does not pass, hits of lists and DNS lists with do: suspicious. all: every stranger. off: nobody."`
 	Delay          Duration `yaml:"delay" min:"1s" max:"24h" doc:"A retry after this time passes."`
 	RetryWindow    Duration `yaml:"retry_window" min:"1m" max:"60d" doc:"A retry after this time is a first try again."`
 	PassLifetime   Duration `yaml:"pass_lifetime" min:"1h" max:"400d" doc:"How long a pass is remembered; each message renews it."`
@@ -149,12 +156,50 @@ type Greylist struct {
 
 // List is a list of domains, networks or addresses, and what a hit does.
 type List struct {
-	Name  string       `yaml:"name" required:"true" doc:"Its name in rules, replies, logs and metrics."`
-	Type  list.Kind    `yaml:"type" required:"true" enum:"domain,ip,address" doc:"What its entries are. A domain stands for all below it."`
-	File  string       `yaml:"file" required:"true" doc:"File with one entry a line: plain, hosts file, RPZ zone, wildcard or network. It is read again when it changes."`
-	Apply []list.Point `yaml:"apply" doc:"Where it is looked up: client, helo, ptr, mail_from, rcpt, header_from, dkim. Empty takes all that fit its type."`
-	Do    string       `yaml:"do" default:"reject" enum:"reject,tempfail,quarantine,discard,accept,suspicious,tag,none" doc:"What a hit does. accept holds only for names that are authenticated. suspicious leaves it to greylisting, tag adds X-Mailwicket-Tags, none leaves it to your rules."`
-	Mode  string       `yaml:"mode" default:"enforce" enum:"enforce,observe,off" doc:"observe only tells what would have been done."`
+	Name     string       `yaml:"name" required:"true" doc:"Its name in rules, replies, logs and metrics."`
+	Type     list.Kind    `yaml:"type" required:"true" enum:"domain,ip,address" doc:"What its entries are. A domain stands for all below it."`
+	File     string       `yaml:"file" doc:"File with one entry a line: plain, hosts file, RPZ zone, wildcard or network. It is read again when it changes. Each list has one of file, url and redis."`
+	URL      string       `yaml:"url" doc:"Feed at http:// or https:// of the same forms. What it says is believed only if it looks like a list; else the last good copy stays in force. A password or parameters in it are never printed."`
+	Redis    bool         `yaml:"redis" doc:"Keep the entries in redis.url, where mailwicket list add and remove change them for all filters at once."`
+	Every    Duration     `yaml:"every" min:"5m" max:"30d" sparse:"true" preset:"1h" doc:"With url: how often it is asked whether it has changed."`
+	MaxBytes Size         `yaml:"max_bytes" min:"1024" max:"2147483648" sparse:"true" preset:"256MiB" doc:"With url: more than this, unpacked, is refused."`
+	Guard    feed.Guard   `yaml:"guard" enum:"all,size,off" sparse:"true" preset:"all" doc:"With url: what else is refused. size: less than half or more than twice as many entries as before. all: that, and lists that hold a large mail provider or one of canaries. off: nothing."`
+	Canaries []string     `yaml:"canaries" doc:"With url and guard all: domains, addresses or networks of your own and of your partners, which a list must never hold."`
+	Apply    []list.Point `yaml:"apply" preset:"all that fit" doc:"Where it is looked up: client, helo, ptr, mail_from, rcpt, header_from, dkim. Empty takes all that fit its type, but for rcpt."`
+	Do       string       `yaml:"do" default:"reject" enum:"reject,tempfail,quarantine,discard,accept,suspicious,tag,none" doc:"What a hit does. accept holds only for names that are authenticated. suspicious leaves it to greylisting, tag adds X-Mailwicket-Tags, none leaves it to your rules."`
+	Mode     string       `yaml:"mode" default:"enforce" enum:"enforce,observe,off" doc:"observe only tells what would have been done; off does not read it."`
+}
+
+// Zone is a list in the DNS, and what a hit does.
+type Zone struct {
+	Zone    string            `yaml:"zone" required:"true" doc:"Its domain, such as zen.spamhaus.org, without a key."`
+	Name    string            `yaml:"name" preset:"the zone" doc:"Its name in rules, tags, logs and metrics. A zone that is given twice, with other codes, needs two."`
+	Type    dnsbl.Type        `yaml:"type" required:"true" enum:"ip,domain" doc:"What it lists: addresses of clients, or domains."`
+	Codes   map[string]string `yaml:"codes" required:"true" doc:"Answers that are hits, and what they are called: 127.0.0.2, 127.0.0.2-11, 127.0.0.0/24, or 127.0.0.0&4 for one bit. The operator's manual tells them. Other answers are no hits."`
+	Apply   []list.Point      `yaml:"apply" enum:"helo,ptr,mail_from,header_from,dkim" preset:"all" doc:"Of domain zones: the names that it is asked for, helo, ptr, mail_from, header_from, dkim. Empty takes all."`
+	Weight  float64           `yaml:"weight" default:"1" min:"0.01" max:"1000" doc:"What a hit adds to dnsbl.score."`
+	KeyFile string            `yaml:"key_file" doc:"File with the key, for operators that want one in front of the zone. The key may also be given by MAILWICKET_DNSBL_KEY_NAME in the environment, NAME in capitals and with _ for hyphens and dots."`
+	Ask     dnsbl.Form        `yaml:"ask" enum:"registered,name" sparse:"true" preset:"registered" doc:"Of domain zones: ask for the registered domain (example.co.uk for mail.example.co.uk), or for the name as it is."`
+	Test    string            `yaml:"test" doc:"Entry that the zone lists at all times, if it is not 127.0.0.2 or test (RFC 5782)."`
+	Do      string            `yaml:"do" default:"reject" enum:"reject,tempfail,quarantine,suspicious,tag,none" doc:"What a hit does. suspicious leaves it to greylisting, tag adds X-Mailwicket-Tags, none leaves it to your rules."`
+	Mode    string            `yaml:"mode" default:"enforce" enum:"enforce,observe,off" doc:"observe only tells what would have been done; off does not ask."`
+}
+
+// Reputation is how others see us.
+type Reputation struct {
+	OwnIPs []netip.Addr `yaml:"own_ips" doc:"Addresses that our mail leaves from. They are looked up in all zones of type ip, and the result is in the metrics."`
+	Every  Duration     `yaml:"every" min:"5m" max:"7d" doc:"How often."`
+}
+
+// Rate is a limit on how much mail comes, and what exceeding it does.
+type Rate struct {
+	Name  string      `yaml:"name" required:"true" doc:"Its name in rules (rates.exceeded, rates.size_exceeded), tags, logs and metrics."`
+	Key   []limit.Key `yaml:"key" required:"true" enum:"client,net,sender,sender_domain,rcpt,rcpt_domain,auth_user" doc:"What is counted by: client, net (the client's /24 or /64), sender, sender_domain, rcpt, rcpt_domain, auth_user (the login). Of several each combination has its own count. Mail without a value is not counted: auth_user leaves out who has not logged in, sender the null sender."`
+	Limit string      `yaml:"limit" required:"true" doc:"How much in what time, such as 200/1h, 1000/1d or 10MiB/1d."`
+	Unit  limit.Unit  `yaml:"unit" enum:"messages,recipients,bytes" sparse:"true" preset:"messages, or bytes where limit is a size" doc:"What is counted. bytes are known at the end of a message."`
+	Burst string      `yaml:"burst" default:"0" doc:"How much may come at once after a rest, such as 50 or 1MiB. 0 takes as much as limit."`
+	Do    string      `yaml:"do" default:"tempfail" enum:"tempfail,reject,quarantine,tag,none" doc:"What exceeding it does. quarantine is possible for bytes only, tag adds X-Mailwicket-Tags, none leaves it to your rules."`
+	Mode  string      `yaml:"mode" default:"enforce" enum:"enforce,observe,off" doc:"observe only tells what would have been done; off does not count."`
 }
 
 // Rules are the user's own.
@@ -190,10 +235,11 @@ func Default() *Config {
 		Trusted: Trusted{Authenticated: true,
 			Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}},
 		Profile: "standard", OnError: "tempfail", Quarantine: "tag",
-		DKIM:  DKIM{MaxSignatures: 8},
+		DKIM:  DKIM{MaxSignatures: 8, ReplayWindow: Duration(limit.DefaultWindow)},
 		DMARC: DMARC{OrgDomain: "treewalk"},
 		Greylist: Greylist{Scope: "suspicious", Delay: Duration(240 * time.Second), RetryWindow: Duration(48 * time.Hour),
 			PassLifetime: Duration(36 * 24 * time.Hour), AutoAllowAfter: 2, Net4: 24, Net6: 64},
+		Reputation:  Reputation{Every: Duration(time.Hour)},
 		Journal:     Journal{Keep: Duration(14 * 24 * time.Hour), MaxSize: 2 << 30},
 		Log:         Log{Format: "text", Level: "info"},
 		TraceHeader: true,

@@ -5,10 +5,10 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v4"
 
-	"mailwicket/filter/list"
 	"mailwicket/policy"
 	"mailwicket/policy/rulefile"
 )
@@ -30,6 +30,12 @@ func Parse(name string, text []byte) (*Config, []policy.Problem) {
 	}
 	for i := range c.Lists {
 		c.Lists[i].fill()
+	}
+	for i := range c.DNSBL {
+		c.DNSBL[i].fill()
+	}
+	for i := range c.Rates {
+		c.Rates[i].fill()
 	}
 	return c, d.problems
 }
@@ -159,6 +165,8 @@ func (d *decoder) value(n *yaml.Node, path string, v reflect.Value, tag reflect.
 		v.Set(reflect.ValueOf(Rules(rules)))
 	case v.Kind() == reflect.Slice:
 		d.list(n, path, v, tag)
+	case v.Kind() == reflect.Map:
+		d.texts(n, path, v)
 	case isSection(v.Type()):
 		d.section(n, path, v)
 	default:
@@ -198,9 +206,35 @@ func (d *decoder) list(n *yaml.Node, path string, v reflect.Value, tag reflect.S
 func setDefaults(v reflect.Value) {
 	for _, f := range fields(v) {
 		if word := f.tag.Get("default"); word != "" {
-			f.value.SetString(word)
+			set(f.value, &yaml.Node{Kind: yaml.ScalarNode, Value: word}, f.tag)
 		}
 	}
+}
+
+// texts reads a mapping of texts whose keys are the user's own.
+func (d *decoder) texts(n *yaml.Node, path string, v reflect.Value) {
+	if n.Kind != yaml.MappingNode {
+		d.problem(n, path, "want a mapping (key: value), got "+got(n), "")
+		return
+	}
+	out := map[string]string{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k := resolve(n.Content[i])
+		if k.Kind != yaml.ScalarNode || strings.ContainsFunc(k.Value, unicode.IsControl) {
+			d.problem(k, path, "want a text before the colon, got "+got(k), "")
+			continue
+		}
+		sub := path + "[" + k.Value + "]"
+		if first, ok := out[k.Value]; ok {
+			d.problem(k, sub, "is given twice", fmt.Sprintf("first given as %q", first))
+			continue
+		}
+		d.at[sub] = policy.Position{File: d.file, Line: k.Line, Col: k.Column}
+		text := reflect.New(v.Type().Elem()).Elem()
+		d.scalar(resolve(n.Content[i+1]), sub, text, "")
+		out[k.Value] = text.String()
+	}
+	v.Set(reflect.ValueOf(out))
 }
 
 // scalar reads a single value and checks it against the tag.
@@ -220,17 +254,5 @@ func (d *decoder) scalar(n *yaml.Node, path string, v reflect.Value, tag reflect
 	}
 	if hint, ok := set(v, n, tag); !ok {
 		d.problem(n, path, "want "+want+", got "+got(n), hint)
-	}
-}
-
-// fill gives a list the points that fit it where none are named.
-func (l *List) fill() {
-	if len(l.Apply) > 0 || l.Type == "" {
-		return
-	}
-	for _, p := range points() {
-		if unfit(l.Type, p) == "" && senseless(l.Do, p) == "" && p != list.PointRcpt {
-			l.Apply = append(l.Apply, p)
-		}
 	}
 }

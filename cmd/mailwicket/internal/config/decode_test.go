@@ -87,6 +87,7 @@ func TestGood(t *testing.T) {
 			shown := c.Show()
 			golden(t, strings.TrimSuffix(file, ".yaml")+".show", strings.ReplaceAll(string(shown), "# "+file, "# FILE"))
 			back, problems := Parse(file, shown)
+			problems = append(problems, back.Validate()...)
 			if len(problems) > 0 {
 				t.Fatalf("Show does not parse:\n%s", report(problems))
 			}
@@ -99,7 +100,7 @@ func TestGood(t *testing.T) {
 
 // diff compares what configurations say, not where it stands.
 func diff(a, b *Config) string {
-	return cmp.Diff(plain(a), plain(b), cmpopts.EquateComparable(netip.Prefix{}), cmpopts.IgnoreUnexported(Config{}, policy.Match{}))
+	return cmp.Diff(plain(a), plain(b), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}), cmpopts.IgnoreUnexported(Config{}, policy.Match{}))
 }
 
 // plain takes all positions away.

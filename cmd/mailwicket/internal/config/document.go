@@ -143,7 +143,7 @@ const maxQuoted = 60
 func got(n *yaml.Node) string {
 	value := n.Value
 	if strings.Contains(value, "://") {
-		value = hideURL(value)
+		value = hideQuery(hideURL(value))
 	}
 	switch {
 	case n.Kind == yaml.MappingNode:

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"mailwicket/filter/dnsbl"
+	"mailwicket/filter/limit"
 	"mailwicket/filter/list"
 )
 
@@ -49,9 +51,9 @@ func (e *example) section(v reflect.Value, depth int) {
 		pad := strings.Repeat("  ", depth)
 		e.comment(pad, f)
 		switch {
-		case f.name == "lists":
-			e.b.WriteString(pad + "lists:\n")
-			e.list()
+		case isSections(f.value.Type()):
+			e.b.WriteString(pad + f.name + ":\n")
+			e.items(itemSamples(f.name))
 		case f.name == "rules":
 			e.b.WriteString(pad + "rules:\n")
 			e.sample(rulesSample)
@@ -80,17 +82,55 @@ func (e *example) comment(pad string, f field) {
 	}
 }
 
-// list prints one list as a sample, with every key.
-func (e *example) list() {
-	l := List{Name: "harmful", Type: list.Domain, File: "harmful.txt", Do: "reject", Mode: "enforce"}
-	l.fill()
-	for i, f := range fields(reflect.ValueOf(&l).Elem()) {
-		e.comment("  ", f)
-		lead := "  #  "
-		if i == 0 {
-			lead = "  #- "
+// itemSamples are items as they may stand in a list of sections; together they
+// have every key.
+func itemSamples(name string) []reflect.Value {
+	lists := []List{
+		{Name: "harmful", Type: list.Domain, File: "harmful.txt", Do: "reject", Mode: "enforce"},
+		{Name: "bad-nets", Type: list.IP, URL: "https://lists.example.org/bad-nets.txt", Canaries: []string{"192.0.2.0/24"}, Do: "tempfail", Mode: "observe"},
+	}
+	zones := []Zone{
+		{Zone: "zen.spamhaus.org", Name: "zen", Type: dnsbl.IP, Codes: map[string]string{"127.0.0.2-11": "listed"}, Weight: 1, Do: "reject", Mode: "enforce"},
+		{Zone: "dbl.spamhaus.org", Name: "dbl", Type: dnsbl.Domain, Codes: map[string]string{"127.0.1.2-6": "listed"}, Weight: 1.5, Do: "reject", Mode: "observe"},
+	}
+	rates := []Rate{
+		{Name: "per-user", Key: []limit.Key{limit.AuthUser}, Limit: "200/1h", Burst: "0", Do: "tempfail", Mode: "enforce"},
+		{Name: "net-bytes", Key: []limit.Key{limit.Net}, Limit: "1GiB/1d", Burst: "100MiB", Do: "tag", Mode: "observe"},
+	}
+	var out []reflect.Value
+	switch name {
+	case "lists":
+		for i := range lists {
+			lists[i].fill()
+			out = append(out, reflect.ValueOf(lists[i]))
 		}
-		e.b.WriteString(lead + f.name + ": " + oneLine(f.value) + "\n")
+	case "dnsbl":
+		for i := range zones {
+			zones[i].fill()
+			out = append(out, reflect.ValueOf(zones[i]))
+		}
+	case "rates":
+		for i := range rates {
+			rates[i].fill()
+			out = append(out, reflect.ValueOf(rates[i]))
+		}
+	}
+	return out
+}
+
+// items prints samples, each key's manual where it stands for the first time.
+func (e *example) items(samples []reflect.Value) {
+	told := map[string]bool{}
+	for _, v := range samples {
+		lead := "  #- "
+		for _, f := range shownFields(v) {
+			if !told[f.name] {
+				told[f.name] = true
+				e.comment("  ", f)
+			}
+			e.b.WriteString(lead + f.name + ": " + oneLine(f.value) + "\n")
+			lead = "  #  "
+		}
 	}
 }
 

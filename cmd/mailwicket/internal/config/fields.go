@@ -30,7 +30,13 @@ func fields(v reflect.Value) []field {
 
 // isSection tells structs with keys from those that are one value.
 func isSection(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && t != reflect.TypeFor[netip.Prefix]()
+	return t.Kind() == reflect.Struct && t != reflect.TypeFor[netip.Prefix]() && t != reflect.TypeFor[netip.Addr]()
+}
+
+// isSections tells lists of sections from those of values. Rules have a form of
+// their own.
+func isSections(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t != reflect.TypeFor[Rules]() && isSection(t.Elem())
 }
 
 // allFields gives every key with its default, sections before what they hold.
@@ -46,7 +52,7 @@ func walk(v reflect.Value, path string) []field {
 		switch {
 		case isSection(t):
 			out = append(out, walk(f.value, f.path)...)
-		case t.Kind() == reflect.Slice && t != reflect.TypeFor[Rules]() && isSection(t.Elem()):
+		case isSections(t):
 			item := reflect.New(t.Elem()).Elem()
 			setDefaults(item)
 			out = append(out, walk(item, f.path+"[]")...)
@@ -83,7 +89,7 @@ func RestartKeys(old, new *Config) []string {
 // later tells whether a path is one that a later version will know.
 func later(path string) bool {
 	switch path {
-	case "dnsbl", "rates", "content", "tls", "mta_log", "iprev", "reputation", "trusted.relays", "dmarc.reports":
+	case "content", "tls", "mta_log", "iprev", "trusted.relays", "dmarc.reports":
 		return true
 	}
 	return false

@@ -46,11 +46,16 @@ func Load(file string, env func(string) string) (*Config, []policy.Problem) {
 // environment finds what is told both there and in the file: which of the two
 // is meant, nobody can know.
 func (c *Config) environment(env func(string) string) []policy.Problem {
-	if lookup(env, PasswordVariable) == "" {
-		return nil
-	}
 	v := validator{c: c}
 	const hint = "keep one of the two"
+	for i, z := range c.DNSBL {
+		if z.KeyFile != "" && lookup(env, z.keyVariable()) != "" {
+			v.problem(index("dnsbl", i)+".key_file", "the key is also given by "+z.keyVariable(), hint)
+		}
+	}
+	if lookup(env, PasswordVariable) == "" {
+		return v.problems
+	}
 	if c.Redis.PasswordFile != "" {
 		v.problem("redis.password_file", "the password is also given by "+PasswordVariable, hint)
 	}

@@ -116,9 +116,9 @@ func TestValues(t *testing.T) {
 		{c.Lists[0].Do + " " + c.Lists[0].Mode, "reject enforce"},
 		{c.Lists[1].Apply, []list.Point{"client"}},
 		{c.Lists[2].Apply, []list.Point{"rcpt"}},
-		{c.Lists[3].Apply, []list.Point{"helo", "ptr", "mail_from"}},
+		{c.Lists[5].Apply, []list.Point{"helo", "ptr", "mail_from"}},
 		{len(c.Rules), 2},
-		{c.Rules[1].At.Line, 32},
+		{c.Rules[1].At.Line, 35},
 	} {
 		if fmt.Sprint(x.got) != fmt.Sprint(x.want) {
 			t.Errorf("got %v, want %v", x.got, x.want)

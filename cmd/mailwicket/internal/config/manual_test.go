@@ -5,12 +5,16 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"mailwicket/filter/dnsbl"
 	"mailwicket/filter/fact"
+	"mailwicket/filter/limit"
 	"mailwicket/policy"
 	"mailwicket/policy/rulefile"
 )
@@ -41,8 +45,73 @@ func TestTags(t *testing.T) {
 		if lo != "" && bound(f.value.Type(), lo) >= bound(f.value.Type(), hi) {
 			t.Errorf("%s: range %s to %s", f.path, lo, hi)
 		}
-		if f.value.CanInt() && lo == "" {
+		if (f.value.CanInt() || f.value.CanFloat()) && lo == "" {
 			t.Errorf("%s has no range", f.path)
+		}
+	}
+}
+
+// What the manual calls the default of a key that is filled in later, is.
+func TestPresets(t *testing.T) {
+	c, problems := Parse("", []byte(`
+lists: [{name: a, type: domain, url: "https://example.org/a"}]
+dnsbl: [{zone: Example.ORG, type: domain, codes: {127.0.0.2: x}}]
+rates: [{name: a, key: [client], limit: 5/1h}, {name: b, key: [client], limit: 5MiB/1h}]
+`))
+	if len(problems) > 0 {
+		t.Fatal(report(problems))
+	}
+	preset := map[string]string{}
+	for _, f := range allFields() {
+		preset[f.path] = f.tag.Get("preset")
+	}
+	l, z := c.Lists[0], c.DNSBL[0]
+	for path, got := range map[string]string{
+		"lists[].every": l.Every.String(), "lists[].max_bytes": l.MaxBytes.String(), "lists[].guard": string(l.Guard), "dnsbl[].ask": string(z.Ask),
+	} {
+		if got != preset[path] {
+			t.Errorf("%s: got %s, the manual says %s", path, got, preset[path])
+		}
+	}
+	if !slices.Equal(z.Apply, dnsbl.Points()) || z.Name != "example.org" || z.Weight != 1 {
+		t.Errorf("zone %+v", z)
+	}
+	if c.Rates[0].Unit != limit.Messages || c.Rates[1].Unit != limit.Bytes {
+		t.Errorf("units %s and %s", c.Rates[0].Unit, c.Rates[1].Unit)
+	}
+}
+
+// The words that tags name are those of the packages that they configure.
+func TestWords(t *testing.T) {
+	enum := map[string][]string{}
+	for _, f := range allFields() {
+		enum[f.path] = words(f.value.Type(), f.tag)
+	}
+	var points []string
+	for _, p := range dnsbl.Points() {
+		points = append(points, string(p))
+	}
+	if d := cmp.Diff(points, enum["dnsbl[].apply"]); d != "" {
+		t.Errorf("points (-dnsbl +config):\n%s", d)
+	}
+	for _, k := range []string{"key", "unit"} {
+		for _, w := range enum["rates[]."+k] {
+			l := limit.Limit{Name: "x", Key: []limit.Key{limit.Client}, Count: 1, Per: time.Hour}
+			if k == "key" {
+				l.Key[0] = limit.Key(w)
+			} else {
+				l.Unit = limit.Unit(w)
+			}
+			if err := limit.Validate([]limit.Limit{l}); err != nil {
+				t.Errorf("rates[].%s: %v", k, err)
+			}
+		}
+	}
+	wrong := limit.Limit{Name: "x", Key: []limit.Key{"?"}, Unit: "?", Count: 1, Per: time.Hour}
+	told := limit.Validate([]limit.Limit{wrong}).Error()
+	for _, k := range []string{"key", "unit"} {
+		if all := strings.Join(enum["rates[]."+k], ", "); !strings.Contains(told, "of "+all+"\n") && !strings.HasSuffix(told, "of "+all) {
+			t.Errorf("rates[].%s: config knows %s\n%s", k, all, told)
 		}
 	}
 }
@@ -66,10 +135,14 @@ func TestSamplesOfTheExample(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatalf("problems:\n%s", report(problems))
 	}
-	if len(c.Lists) != 1 || len(c.Rules) != 3 {
-		t.Errorf("%d lists and %d rules, want 1 and 3", len(c.Lists), len(c.Rules))
+	if len(c.Lists) != 2 || len(c.DNSBL) != 2 || len(c.Rates) != 2 || len(c.Rules) != 3 {
+		t.Errorf("%d lists, %d zones, %d limits and %d rules, want 2, 2, 2 and 3", len(c.Lists), len(c.DNSBL), len(c.Rates), len(c.Rules))
 	}
-	if _, problems := policy.Compile(c.Rules); len(problems) > 0 {
+	rules, err := c.PolicyRules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, problems := policy.Compile(rules); len(problems) > 0 {
 		t.Errorf("sample rules:\n%s", report(problems))
 	}
 }

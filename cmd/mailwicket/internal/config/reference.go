@@ -68,7 +68,7 @@ func (r *reference) keys() {
 		switch {
 		case inside:
 			sections[section] = append(sections[section], keyRow(f))
-		case isSection(f.value.Type()) || f.name == "lists":
+		case isSection(f.value.Type()) || isSections(f.value.Type()):
 			order = append(order, f)
 		default:
 			single = append(single, keyRow(f))
@@ -95,8 +95,8 @@ func keyRow(f field) []string {
 	switch {
 	case f.tag.Get("required") != "":
 		preset = "required"
-	case f.path == "lists[].apply":
-		preset = "all that fit"
+	case f.tag.Get("preset") != "":
+		preset = f.tag.Get("preset")
 	}
 	return []string{code(f.path), takes(f), preset, doc}
 }
@@ -109,6 +109,8 @@ func takes(f field) string {
 		return "list of [rules](#rules)"
 	case t.Kind() == reflect.Slice && t.Elem() == reflect.TypeFor[netip.Prefix]():
 		return "list of networks"
+	case t.Kind() == reflect.Slice && t.Elem() == reflect.TypeFor[netip.Addr]():
+		return "list of IP addresses"
 	case t.Kind() == reflect.Slice && len(words(t.Elem(), f.tag)) > 0:
 		return "list of " + codes(words(t.Elem(), f.tag))
 	case t.Kind() == reflect.Slice:
@@ -116,7 +118,7 @@ func takes(f field) string {
 	case len(words(t, f.tag)) > 0:
 		return codes(words(t, f.tag))
 	}
-	name := strings.TrimPrefix(typeName(t), "a ")
+	name := strings.TrimPrefix(strings.TrimPrefix(typeName(t), "an "), "a ")
 	if limit := limits(t, f.tag); limit != "" {
 		name += ", " + limit
 	}

@@ -1,16 +1,19 @@
 package config
 
 import (
-	"fmt"
+	"slices"
 
 	"mailwicket/filter/list"
+	"mailwicket/filter/mail"
 	"mailwicket/policy"
 	"mailwicket/policy/profile"
 )
 
 // PolicyRules gives the effective rules in their order: allow lists, the user's
-// own rules, the other lists, the profile's, greylisting. There is one mechanism:
-// every knob is a rule that `config rules` prints.
+// own rules, rates, the other lists, DNS lists, the profile's, greylisting. There
+// is one mechanism: every knob is a rule that `config rules` prints.
+//
+// Rates come before lists that only mark a message: a mark must not lift a limit.
 func (c *Config) PolicyRules() ([]policy.Rule, error) {
 	builtin, err := profile.Rules(c.Profile)
 	if err != nil {
@@ -19,7 +22,9 @@ func (c *Config) PolicyRules() ([]policy.Rule, error) {
 	var rules []policy.Rule
 	rules = append(rules, c.listRules(true)...)
 	rules = append(rules, c.Rules...)
+	rules = append(rules, c.rateRules()...)
 	rules = append(rules, c.listRules(false)...)
+	rules = append(rules, c.zoneRules()...)
 	rules = append(rules, builtin...)
 	rules = append(rules, c.greylistRules()...)
 	if c.Profile == "observe" {
@@ -94,7 +99,7 @@ func (c *Config) listRules(allow bool) []policy.Rule {
 		mode, _ := policy.ParseMode(l.Mode)
 		for _, p := range l.Apply {
 			rules = append(rules, listRule(l, pointOf(p), policy.Rule{
-				Name: l.Name + "-" + string(p), Auto: true, Mode: mode, At: c.Position(fmt.Sprintf("lists[%d]", i))}))
+				Name: l.Name + "-" + string(p), Auto: true, Mode: mode, At: c.Position(index("lists", i))}))
 		}
 	}
 	return rules
@@ -103,48 +108,105 @@ func (c *Config) listRules(allow bool) []policy.Rule {
 func listRule(l List, p point, r policy.Rule) policy.Rule {
 	r.When = is(p.lists, l.Name)
 	r.Reason = p.subject + " is on list " + l.Name + ": {" + p.lists + "}"
-	if l.Do == "tag" {
-		r.Do.Tags = []string{l.Name}
-		return r
-	}
-	r.Do.Verdict, _ = policy.ParseVerdict(l.Do)
-	switch {
-	case l.Do == "accept" && len(p.proof) > 0:
+	if l.Do == "accept" && len(p.proof) > 0 {
 		// A name that anyone may write proves nothing.
 		r.When = all(r.When, anyOf(p.proof...))
-	case l.Do == "reject":
-		r.Do.Reply = policy.Reply{Code: 550, Enhanced: "5.7.1", Text: p.subject + " is on our list " + l.Name}
-	case l.Do == "tempfail":
-		r.Do.Reply = policy.Reply{Code: 451, Enhanced: "4.7.1", Text: p.subject + " is on our list " + l.Name + ", try again later"}
 	}
+	r.Do = hitAction(l.Do, l.Name, p.subject+" is on our list "+l.Name)
 	return r
 }
 
-// greylistRules asks the greylist at RCPT, and for null senders at the end of the
-// header: sender verification by others, which ends at RCPT, would take a
-// deferral for a no (RFC 6647, 5).
+// hitAction is what a list does, with a text for the client.
+func hitAction(do, name, text string) policy.Action {
+	var a policy.Action
+	if do == "tag" {
+		a.Tags = []string{name}
+		return a
+	}
+	a.Verdict, _ = policy.ParseVerdict(do)
+	switch a.Verdict {
+	case policy.Reject:
+		a.Reply = policy.Reply{Code: 550, Enhanced: "5.7.1", Text: text}
+	case policy.Tempfail:
+		a.Reply = policy.Reply{Code: 451, Enhanced: "4.7.1", Text: text + ", try again later"}
+	}
+	return a
+}
+
+// zoneRules gives one rule for each DNS list and point.
+func (c *Config) zoneRules() []policy.Rule {
+	var rules []policy.Rule
+	for i, z := range c.DNSBL {
+		if z.Do == "none" || z.Do == "suspicious" {
+			continue
+		}
+		mode, _ := policy.ParseMode(z.Mode)
+		for _, p := range z.asked() {
+			at := zonePoint(p)
+			text := at.subject + " is listed by " + mail.CanonicalDomain(z.Zone)
+			rules = append(rules, policy.Rule{Name: z.ruleName(p), Auto: true, Mode: mode, At: c.Position(index("dnsbl", i)),
+				When: is(at.lists, z.Name), Do: hitAction(z.Do, z.Name, text), Reason: text})
+		}
+	}
+	return rules
+}
+
+// greylistRules asks the greylist. Where it is asked for suspicious clients only,
+// lists that are observed tell whom they would add.
 func (c *Config) greylistRules() []policy.Rule {
-	g := c.Greylist
-	if g.Scope == "off" {
+	ask := greyRule{name: "greylist", at: c.Position("greylist")}
+	switch c.Greylist.Scope {
+	case "off":
 		return nil
+	case "all":
+		return c.askGreylist(ask)
 	}
-	whom := []policy.Cond{yes("client.trusted", false)}
-	if g.Scope == "suspicious" {
-		whom = append(whom, anyOf(c.suspicious()...))
+	ask.whom = suspicious()
+	var observed []policy.Rule
+	for _, s := range c.suspects() {
+		if s.mode == policy.Enforce {
+			ask.whom, ask.rcpt = append(ask.whom, s.whom...), append(ask.rcpt, s.rcpt...)
+		} else {
+			observed = append(observed, c.askGreylist(s)...)
+		}
 	}
-	if len(g.SkipSenders) > 0 {
-		whom = append(whom, not(all(is("spf.result", "pass"), named("mail_from", g.SkipSenders))))
+	return append(c.askGreylist(ask), observed...)
+}
+
+// greyRule tells who is to be greylisted: any of whom or rcpt. The latter are
+// about one recipient. Without either it is everybody.
+type greyRule struct {
+	name       string
+	mode       policy.Mode
+	at         policy.Position
+	whom, rcpt []policy.Cond
+}
+
+// askGreylist asks at RCPT, and for null senders at the end of the header: sender
+// verification by others, which ends at RCPT, would take a deferral for a no
+// (RFC 6647, 5).
+func (c *Config) askGreylist(r greyRule) []policy.Rule {
+	g := c.Greylist
+	rule := func(name string, whom []policy.Cond, more ...policy.Cond) policy.Rule {
+		cs := []policy.Cond{yes("client.trusted", false)}
+		if len(whom) > 0 {
+			cs = append(cs, anyOf(whom...))
+		}
+		if len(g.SkipSenders) > 0 {
+			cs = append(cs, not(all(is("spf.result", "pass"), named("mail_from", g.SkipSenders))))
+		}
+		return policy.Rule{Name: name, Auto: true, Mode: r.mode, When: all(append(cs, more...)...),
+			Do: policy.Action{Greylist: true}, At: r.at}
 	}
-	atRcpt := append(whom[:len(whom):len(whom)], yes("mail_from.null", false))
+	atRcpt := []policy.Cond{yes("mail_from.null", false)}
 	if len(g.SkipRecipients) > 0 {
 		atRcpt = append(atRcpt, not(named("rcpt", g.SkipRecipients)))
 	}
-	atHeader := append(whom[:len(whom):len(whom)], yes("mail_from.null", true), late())
-	at := c.Position("greylist")
-	return []policy.Rule{
-		{Name: "greylist", Auto: true, When: all(atRcpt...), Do: policy.Action{Greylist: true}, At: at},
-		{Name: "greylist-null-sender", Auto: true, When: all(atHeader...), Do: policy.Action{Greylist: true}, At: at},
+	rules := []policy.Rule{rule(r.name, slices.Concat(r.whom, r.rcpt), atRcpt...)}
+	if len(r.whom) > 0 || len(r.rcpt) == 0 {
+		rules = append(rules, rule(r.name+"-null-sender", r.whom, yes("mail_from.null", true), late()))
 	}
+	return rules
 }
 
 // late holds always, and is known at the end of the header.
@@ -152,37 +214,46 @@ func late() policy.Cond {
 	return leaf("header.fields", policy.Match{Op: policy.AtLeast, Num: 0})
 }
 
-// suspicious is what makes a stranger wait.
-func (c *Config) suspicious() []policy.Cond {
-	out := []policy.Cond{
+// suspicious is what makes a stranger wait, beside lists.
+func suspicious() []policy.Cond {
+	return []policy.Cond{
 		is("iprev.result", "fail", "permerror"),
 		yes("client.dynamic", true),
 		is("spf.result", "none", "neutral", "softfail", "fail", "permerror"),
 	}
-	for _, p := range list.Points() {
-		if p == list.PointHeaderFrom || p == list.PointDKIM || p == list.PointLinks {
-			continue // not known at RCPT
-		}
-		var names []string
-		for _, l := range c.Lists {
-			if l.Do == "suspicious" && l.Mode == "enforce" && l.applies(p) {
-				names = append(names, l.Name)
-			}
-		}
-		if len(names) > 0 {
-			out = append(out, is(pointOf(p).lists, names...))
-		}
-	}
-	return out
 }
 
-func (l List) applies(p list.Point) bool {
-	for _, q := range l.Apply {
-		if q == p {
-			return true
+// suspects gives the lists and DNS lists that leave it to the greylist.
+func (c *Config) suspects() []greyRule {
+	var out []greyRule
+	for i, l := range c.Lists {
+		if l.Do != "suspicious" || l.Mode == "off" {
+			continue
 		}
+		mode, _ := policy.ParseMode(l.Mode)
+		s := greyRule{name: "greylist-" + l.Name, mode: mode, at: c.Position(index("lists", i))}
+		for _, p := range l.Apply {
+			hit := is(pointOf(p).lists, l.Name)
+			if p == list.PointRcpt {
+				s.rcpt = append(s.rcpt, hit)
+			} else {
+				s.whom = append(s.whom, hit)
+			}
+		}
+		out = append(out, s)
 	}
-	return false
+	for i, z := range c.DNSBL {
+		if z.Do != "suspicious" || z.Mode == "off" {
+			continue
+		}
+		mode, _ := policy.ParseMode(z.Mode)
+		s := greyRule{name: "greylist-dnsbl-" + z.Name, mode: mode, at: c.Position(index("dnsbl", i))}
+		for _, p := range z.asked() {
+			s.whom = append(s.whom, is(zonePoint(p).lists, z.Name))
+		}
+		out = append(out, s)
+	}
+	return out
 }
 
 // named matches addresses, and domains with all below them.

@@ -20,15 +20,15 @@ import (
 
 // words are the only texts that a key takes; none where it takes any.
 func words(t reflect.Type, tag reflect.StructTag) []string {
+	if e := tag.Get("enum"); e != "" {
+		return strings.Split(e, ",")
+	}
 	if t == reflect.TypeFor[list.Point]() {
 		var out []string
 		for _, p := range points() {
 			out = append(out, string(p))
 		}
 		return out
-	}
-	if e := tag.Get("enum"); e != "" {
-		return strings.Split(e, ",")
 	}
 	return nil
 }
@@ -42,12 +42,18 @@ func typeName(t reflect.Type) string {
 		return "a size"
 	case reflect.TypeFor[netip.Prefix]():
 		return "a network"
+	case reflect.TypeFor[netip.Addr]():
+		return "an IP address"
 	}
 	switch t.Kind() {
 	case reflect.Bool:
 		return "true or false"
 	case reflect.Int:
 		return "a whole number"
+	case reflect.Float64:
+		return "a number"
+	case reflect.Map:
+		return "a mapping of texts"
 	}
 	return "a text"
 }
@@ -94,6 +100,13 @@ func set(v reflect.Value, n *yaml.Node, tag reflect.StructTag) (hint string, ok 
 			v.Set(reflect.ValueOf(p))
 		}
 		return hint, ok
+	case reflect.TypeFor[netip.Addr]():
+		a, err := netip.ParseAddr(n.Value)
+		if err != nil || a.Zone() != "" {
+			return "", false
+		}
+		v.Set(reflect.ValueOf(a.Unmap()))
+		return "", true
 	case reflect.TypeFor[Duration]():
 		d, err := rulefile.ParseDuration(n.Value)
 		if err != nil {
@@ -116,6 +129,8 @@ func set(v reflect.Value, n *yaml.Node, tag reflect.StructTag) (hint string, ok 
 			return "write digits only, without quotes", false
 		}
 		return setNumber(v, i, tag)
+	case reflect.Float64:
+		return setFloat(v, n, tag)
 	}
 	return setText(v, n.Value, tag)
 }
@@ -144,6 +159,21 @@ func setNumber(v reflect.Value, x int64, tag reflect.StructTag) (hint string, ok
 		return "", false
 	}
 	v.SetInt(x)
+	return "", true
+}
+
+// setFloat reads a number with its range: without one, NaN would do.
+func setFloat(v reflect.Value, n *yaml.Node, tag reflect.StructTag) (hint string, ok bool) {
+	x, err := strconv.ParseFloat(n.Value, 64)
+	if err != nil || n.Tag == "!!str" {
+		return "write a number such as 1.5, without quotes", false
+	}
+	lo, _ := strconv.ParseFloat(tag.Get("min"), 64)
+	hi, _ := strconv.ParseFloat(tag.Get("max"), 64)
+	if !(lo <= x && x <= hi) {
+		return "", false
+	}
+	v.SetFloat(x)
 	return "", true
 }
 

@@ -3,8 +3,10 @@ package config
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 
 	"go.yaml.in/yaml/v4"
@@ -15,10 +17,9 @@ import (
 // Show gives the effective configuration as YAML that Parse reads: every key,
 // defaults too. Secrets are hidden.
 func (c *Config) Show() []byte {
-	shown := *c
-	shown.Redis.URL = hideURL(c.Redis.URL)
+	shown := c.hidden()
 	root := &yaml.Node{Kind: yaml.MappingNode}
-	for _, f := range fields(reflect.ValueOf(&shown).Elem()) {
+	for _, f := range fields(reflect.ValueOf(shown).Elem()) {
 		if f.name != "rules" {
 			root.Content = append(root.Content, text(f.name), encode(f.value))
 		}
@@ -34,6 +35,23 @@ func (c *Config) Show() []byte {
 	return append(out, rules...)
 }
 
+// hidden gives a copy without the secrets that URLs may hold.
+func (c *Config) hidden() *Config {
+	shown := *c
+	shown.Redis.URL = hideURL(c.Redis.URL)
+	shown.Lists = slices.Clone(c.Lists)
+	for i := range shown.Lists {
+		shown.Lists[i].URL = hideFeed(shown.Lists[i].URL)
+	}
+	return &shown
+}
+
+// shownFields are the keys of a section, but for those that stand nowhere while
+// they have no value.
+func shownFields(v reflect.Value) []field {
+	return slices.DeleteFunc(fields(v), func(f field) bool { return f.tag.Get("sparse") != "" && f.value.IsZero() })
+}
+
 // encode writes a value as Parse reads it.
 func encode(v reflect.Value) *yaml.Node {
 	switch x := v.Interface().(type) {
@@ -44,17 +62,28 @@ func encode(v reflect.Value) *yaml.Node {
 			return text(x.Addr().String())
 		}
 		return text(x.String())
+	case netip.Addr:
+		return text(x.String())
 	}
 	switch v.Kind() {
 	case reflect.Bool:
 		return bare(strconv.FormatBool(v.Bool()))
 	case reflect.Int:
 		return bare(strconv.FormatInt(v.Int(), 10))
+	case reflect.Float64:
+		return bare(strconv.FormatFloat(v.Float(), 'f', -1, 64))
 	case reflect.Slice:
 		return encodeList(v)
+	case reflect.Map:
+		n := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
+		texts := v.Interface().(map[string]string)
+		for _, k := range slices.Sorted(maps.Keys(texts)) {
+			n.Content = append(n.Content, text(k), text(texts[k]))
+		}
+		return n
 	case reflect.Struct:
 		n := &yaml.Node{Kind: yaml.MappingNode}
-		for _, f := range fields(v) {
+		for _, f := range shownFields(v) {
 			n.Content = append(n.Content, text(f.name), encode(f.value))
 		}
 		return n

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"mailwicket/filter/list"
 	"mailwicket/filter/mail"
 	"mailwicket/greylist/redisstore/redisurl"
 	"mailwicket/policy"
@@ -27,6 +26,9 @@ func (c *Config) Validate() []policy.Problem {
 	v.names()
 	v.greylist()
 	v.lists()
+	v.zones()
+	v.reputation()
+	v.rates()
 	return v.problems
 }
 
@@ -218,90 +220,7 @@ func mailboxHint(s string) string {
 	return "for example postmaster@example.org or example.org"
 }
 
-func (v *validator) lists() {
-	first := map[string]string{}
-	for i, l := range v.c.Lists {
-		path := index("lists", i)
-		switch {
-		case l.Name == "" && v.broken(path+".name"):
-		case !validListName(l.Name):
-			v.problem(path+".name", fmt.Sprintf("want a name of a-z, 0-9 and hyphens, got %q", l.Name), "for example harmful-domains")
-		case first[l.Name] != "":
-			v.problem(path+".name", fmt.Sprintf("%q is the name of %s too", l.Name, first[l.Name]), "give each list a name of its own")
-		default:
-			first[l.Name] = path
-		}
-		if l.File == "" {
-			v.problem(path+".file", "names no file", "")
-		}
-		v.points(path, l)
-	}
-}
-
-// points checks where a list is looked up.
-func (v *validator) points(path string, l List) {
-	seen := map[list.Point]bool{}
-	for i, p := range l.Apply {
-		sub := index(path+".apply", i)
-		switch {
-		case seen[p]:
-			v.problem(sub, fmt.Sprintf("%q is given twice", p), "")
-		case unfit(l.Type, p) != "":
-			v.problem(sub, unfit(l.Type, p), "these fit: "+strings.Join(fitting(l), ", "), path+".type")
-		case senseless(l.Do, p) != "":
-			v.problem(sub, senseless(l.Do, p), "these fit: "+strings.Join(fitting(l), ", "), path+".do", path+".type")
-		}
-		seen[p] = true
-	}
-}
-
-// fitting names the points that a list may be looked up at.
-func fitting(l List) []string {
-	var out []string
-	for _, p := range points() {
-		if unfit(l.Type, p) == "" && senseless(l.Do, p) == "" {
-			out = append(out, string(p))
-		}
-	}
-	return out
-}
-
-// points are those of list.Points that this version looks anything up at.
-func points() []list.Point {
-	return slices.DeleteFunc(list.Points(), func(p list.Point) bool { return p == list.PointLinks })
-}
-
-// unfit tells why a list of a type cannot be looked up at a point.
-func unfit(k list.Kind, p list.Point) string {
-	switch {
-	case k == list.IP && p != list.PointClient:
-		return fmt.Sprintf("a list of networks is not looked up at %s", p)
-	case k != list.IP && p == list.PointClient:
-		return fmt.Sprintf("a list of type %s is not looked up at client, which is an IP address", k)
-	case k == list.Address && p != list.PointMailFrom && p != list.PointRcpt && p != list.PointHeaderFrom:
-		return fmt.Sprintf("a list of addresses is not looked up at %s, which is a domain", p)
-	}
-	return ""
-}
-
-// senseless tells why a list cannot do something at a point.
-func senseless(do string, p list.Point) string {
-	switch {
-	case do == "suspicious" && (p == list.PointHeaderFrom || p == list.PointDKIM):
-		return fmt.Sprintf("suspicious is not possible at %s: greylisting is decided before the message is sent", p)
-	case (do == "discard" || do == "quarantine") && p == list.PointRcpt:
-		return do + " is not possible at rcpt: the message may have other recipients"
-	}
-	return ""
-}
-
 func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
-
-func validListName(s string) bool {
-	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-'
-	})
-}
 
 // validName tells whether s is made of labels of letters, digits, hyphens and
 // underscores.

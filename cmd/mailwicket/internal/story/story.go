@@ -1,5 +1,7 @@
 // Package story tells one decision in words: for explain, check and the status
-// page. It prints what the record holds and finds nothing out by itself.
+// page. It prints what the record holds and finds nothing out by itself. Much of
+// that comes from mail: whatever could break a line or steer a terminal is left
+// out.
 package story
 
 import (
@@ -37,15 +39,26 @@ func Write(w io.Writer, r *filter.Record, o Options) {
 			p.line("removed  %s (number %d of that name)", d.Name, d.Index)
 		}
 		for _, h := range o.Headers {
-			p.line("added    %s", strings.ReplaceAll(h, "\r\n", "\n           "))
+			first, folds, _ := strings.Cut(h, "\r\n")
+			p.line("added    %s", first)
+			for fold := range strings.SplitSeq(folds, "\r\n") {
+				if fold = strings.TrimSpace(fold); fold != "" {
+					p.line("           %s", fold)
+				}
+			}
 		}
 	}
 }
 
 type printer struct{ w io.Writer }
 
-func (p printer) section(name string)             { fmt.Fprintf(p.w, "\n%s\n", name) }
-func (p printer) line(format string, args ...any) { fmt.Fprintf(p.w, "  "+format+"\n", args...) }
+func (p printer) section(name string) { fmt.Fprintf(p.w, "\n%s\n", name) }
+
+// line prints one line, whatever the values hold.
+func (p printer) line(format string, args ...any) {
+	s := fact.Clean(fmt.Sprintf("  "+format, args...))
+	fmt.Fprintln(p.w, strings.TrimRight(s, " "))
+}
 
 // verdictWords say what became of the message.
 var verdictWords = map[policy.Verdict]string{
@@ -83,7 +96,7 @@ func at(p policy.Position) string {
 
 func (p printer) head(r *filter.Record) {
 	t := r.Facts.Txn
-	fmt.Fprintf(p.w, "%s  %s\n", r.Ref, Outcome(r))
+	fmt.Fprintln(p.w, fact.Clean(r.Ref+"  "+Outcome(r)))
 	p.line("%s, %s in all", r.Start.Format(time.RFC3339), r.Took.Round(time.Microsecond))
 	if t.QueueID != "" {
 		p.line("queue id %s", t.QueueID)
@@ -94,8 +107,17 @@ func (p printer) head(r *filter.Record) {
 			rcpts = append(rcpts, d.Recipient)
 		}
 	}
+	if len(rcpts) == 0 { // the message was exempt: no rule was asked about them
+		for _, a := range t.Rcpts {
+			rcpts = append(rcpts, a.String())
+		}
+	}
 	if t.MailFrom.Known() {
-		p.line("from %s to %s", t.MailFrom.Value, strings.Join(rcpts, ", "))
+		to := ""
+		if len(rcpts) > 0 {
+			to = " to " + strings.Join(rcpts, ", ")
+		}
+		p.line("from %s%s", t.MailFrom.Value, to)
 	}
 	if len(r.Degraded) > 0 {
 		p.line("without an answer from: %s", strings.Join(r.Degraded, ", "))
@@ -143,6 +165,9 @@ func (p printer) greylist(r *filter.Record, now time.Time) {
 			}
 			s += fmt.Sprintf(", %s left, attempt %d since %s", left.Round(time.Second), g.Attempts, g.FirstSeen.Format(time.RFC3339))
 		}
+		if g.Delayed > 0 {
+			s += fmt.Sprintf(", let through %s after %s", g.Delayed.Round(time.Second), g.FirstSeen.Format(time.RFC3339))
+		}
 		if g.Degraded {
 			s += ", decided by the fallback in memory"
 		}
@@ -176,6 +201,7 @@ func (p printer) decisions(r *filter.Record, brief bool) {
 		if d.Reply != "" {
 			p.line("  told the client: %s", d.Reply)
 		}
+		p.recipient(r, d.Rcpt)
 		for _, w := range d.Would {
 			p.line("  would have been: %s by rule %s %s", w.Verdict, w.Rule, w.Reason)
 		}
@@ -186,6 +212,18 @@ func (p printer) decisions(r *filter.Record, brief bool) {
 				p.line("    %-32s no: %s", s.Rule, unmatched(s))
 			}
 		}
+	}
+}
+
+// recipient prints what was found about one recipient.
+func (p printer) recipient(r *filter.Record, to fact.Rcpt) {
+	set := fact.Set{Conn: r.Facts.Conn, Rcpt: to}
+	for _, f := range fact.Fields() {
+		v := f.Get(&set)
+		if !f.Rcpt || f.Name == "rcpt.address" || f.Name == "rcpt.domain" || v.State == fact.Absent || v.State == fact.Known && len(v.Text) == 0 {
+			continue
+		}
+		p.line("  %-24s %s", f.Name, v.String(f.Kind))
 	}
 }
 

@@ -1,0 +1,126 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/filter/dnsbl"
+	"mailwicket/filter/limit"
+	limitredis "mailwicket/filter/limit/redisstore"
+	"mailwicket/filter/list"
+	"mailwicket/filter/list/feed"
+	"mailwicket/filter/list/live"
+	"mailwicket/filter/list/redislist"
+)
+
+// newLists makes the lists of a configuration, empty as yet.
+func (a *App) newLists(c *config.Config) *list.Book {
+	return list.New(c.ListConfigs(), list.Options{Log: a.log, Now: time.Now, Redis: a.store.lists(),
+		UserAgent: "Mailwicket/" + a.o.Version, Observer: list.Observer{
+			Loaded: func(name string, entries, bad int, at time.Time) {
+				a.metrics.ListEntries.WithLabelValues(name).Set(float64(entries))
+				a.metrics.ListLoaded.WithLabelValues(name).Set(float64(at.Unix()))
+				a.board.set("list "+name, true, "")
+			},
+			Failed: func(name string, err error) {
+				a.metrics.ListErrors.WithLabelValues(name).Inc()
+				a.board.set("list "+name, false, err.Error())
+			},
+			Fetched: func(name string, result feed.Result, _ time.Duration) {
+				a.metrics.ListFetches.WithLabelValues(name, string(result)).Inc()
+				if result == feed.Fetched || result == feed.Unchanged {
+					a.metrics.ListSuccess.WithLabelValues(name).SetToCurrentTime()
+				}
+			},
+			Source: func(name string, err error) {
+				if err != nil {
+					a.board.set("source of list "+name, false, err.Error())
+					return
+				}
+				a.board.set("source of list "+name, true, "")
+			},
+		}})
+}
+
+// newZones makes the DNS lists of a configuration; nil where it has none.
+func (a *App) newZones(c *config.Config) (*dnsbl.Book, error) {
+	zones, err := c.Zones(a.o.Env)
+	if err != nil || len(zones) == 0 {
+		return nil, err
+	}
+	for _, s := range dnsServers(c.DNS, a.log) {
+		if dnsbl.PublicResolver(s) {
+			// Their operators answer questions of public resolvers with an error.
+			a.log.Warn("DNS lists do not answer public resolvers, set dns.servers to one of your own", slog.String("server", s))
+		}
+	}
+	return dnsbl.New(zones, dnsbl.Options{Resolver: a.resolver, Log: a.log, Observer: dnsbl.Observer{
+		Lookup: func(zone, outcome string, _ time.Duration) {
+			a.metrics.DNSBLLookups.WithLabelValues(zone, outcome).Inc()
+		},
+		Health: func(zone string, ok bool, why string) { a.board.set("DNS list "+zone, ok, why) },
+		Own: func(addr netip.Addr, zone string, listed bool) {
+			v := 0.0
+			if listed {
+				v = 1
+			}
+			a.metrics.OwnListed.WithLabelValues(addr.String(), zone).Set(v)
+		},
+	}}), nil
+}
+
+// watch runs what belongs to one configuration, until ctx ends.
+func (a *App) watch(ctx context.Context, l *inForce) {
+	a.watchers.Go(func() { l.lists.Watch(ctx, watchEvery) })
+	if l.zones == nil {
+		return
+	}
+	a.watchers.Go(func() { l.zones.Run(ctx) })
+	if r := l.config.Reputation; len(r.OwnIPs) > 0 {
+		a.watchers.Go(func() { dnsbl.NewOwn(l.zones, r.OwnIPs, r.Every.Std()).Run(ctx) })
+	}
+}
+
+// lists is where live lists are kept; nil without Redis.
+func (s *store) lists() live.Store {
+	if s.redis == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listed == nil {
+		s.listed = redislist.New(s.redis, "")
+	}
+	return s.listed
+}
+
+func (s *store) limitOptions(name string) limit.Options {
+	return limit.Options{Secret: s.secret, Log: s.log, Observer: limit.Observer{
+		Op: func(op, result string, took time.Duration) {
+			s.metrics.StoreOps.WithLabelValues(op, result).Inc()
+			if took > 0 {
+				s.metrics.StoreTime.WithLabelValues(op).Observe(took.Seconds())
+			}
+		},
+		Degraded: func(degraded bool, why string) { s.board.set(s.name+" ("+name+")", !degraded, why) },
+	}}
+}
+
+// rates counts by the limits of a configuration. What was counted stays over a
+// reload where Redis keeps it, and else where the limits did not change.
+func (s *store) rates(limits []limit.Limit) *limit.Rates {
+	if s.redis == nil {
+		return limit.NewRates(limits, nil, s.limitOptions("rates"))
+	}
+	return limit.NewRates(limits, limitredis.New(s.redis, ""), s.limitOptions("rates"))
+}
+
+func (s *store) replays(window time.Duration) *limit.Replays {
+	if s.redis == nil {
+		return limit.NewReplays(nil, window, s.limitOptions("replays"))
+	}
+	return limit.NewReplays(limitredis.New(s.redis, ""), window, s.limitOptions("replays"))
+}
