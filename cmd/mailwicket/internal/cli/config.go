@@ -42,6 +42,9 @@ func (c configCheckCmd) Run(s Streams) error {
 	}
 	// What is only seen by opening it: a warning, for the server starts without.
 	for _, l := range cfg.Lists {
+		if l.File == "" {
+			continue // a feed, or a list in Redis
+		}
 		if _, err := os.Stat(cfg.Resolve(l.File)); err != nil {
 			fmt.Fprintf(s.Err, "warning: list %s: %v\n", l.Name, err)
 		}

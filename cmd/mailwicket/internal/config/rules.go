@@ -3,6 +3,7 @@ package config
 import (
 	"slices"
 
+	"mailwicket/filter/dnsbl"
 	"mailwicket/filter/list"
 	"mailwicket/filter/mail"
 	"mailwicket/policy"
@@ -18,6 +19,9 @@ func (c *Config) PolicyRules() ([]policy.Rule, error) {
 	builtin, err := profile.Rules(c.Profile)
 	if err != nil {
 		return nil, err
+	}
+	for i := range builtin {
+		c.corroborate(&builtin[i].When)
 	}
 	var rules []policy.Rule
 	rules = append(rules, c.listRules(true)...)
@@ -38,6 +42,28 @@ func (c *Config) PolicyRules() ([]policy.Rule, error) {
 		}
 	}
 	return rules, nil
+}
+
+// corroborate lets built-in rules take a DNS list for a bad sign only where the
+// list may act by itself: not one that is observed or left to other rules.
+func (c *Config) corroborate(when *policy.Cond) {
+	var names []string
+	for _, z := range c.DNSBL {
+		if z.Type == dnsbl.IP && z.Mode == "enforce" && z.Do != "none" {
+			names = append(names, z.Name)
+		}
+	}
+	for i := range when.All {
+		c.corroborate(&when.All[i])
+	}
+	when.Any = slices.DeleteFunc(when.Any, func(x policy.Cond) bool {
+		return len(names) == 0 && x.Leaf != nil && x.Leaf.Field == "dnsbl.zones"
+	})
+	for i, x := range when.Any {
+		if x.Leaf != nil && x.Leaf.Field == "dnsbl.zones" {
+			when.Any[i] = is("dnsbl.zones", names...)
+		}
+	}
 }
 
 // Conditions, short enough to be read as sentences.

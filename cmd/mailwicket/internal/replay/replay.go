@@ -24,7 +24,7 @@ type Report struct {
 	Changed   int      `json:"changed"`
 	Skipped   int      `json:"skipped_lines"`
 	Seconds   float64  `json:"seconds"`
-	Changes   []Change `json:"changes"` // the most frequent first
+	Changes   []Change `json:"changes"` // the most frequent first; "changed" is their sum
 	Rules     []Count  `json:"rules"`   // of changed messages, under the new policy
 	Senders   []Count  `json:"senders"` // of changed messages: envelope domains
 	Lacking   []Count  `json:"lacking"` // what the new policy needs and records do not hold
@@ -35,7 +35,7 @@ type Change struct {
 	Old      policy.Verdict `json:"old"`
 	New      policy.Verdict `json:"new"`
 	Count    int            `json:"count"`
-	Examples Examples       `json:"examples"`
+	Examples Examples       `json:"examples"` // the latest
 }
 
 // Examples are references, for explain.
@@ -112,15 +112,37 @@ func sizesOf(files []string) (all int64, sizes map[string]int64) {
 	return all, sizes
 }
 
+// kind is an old verdict and a new one.
+type kind [2]policy.Verdict
+
+// change counts one kind of change.
+type change struct {
+	count  int
+	latest []example
+}
+
+// example is a message that would change. The latest are kept, so that the answer
+// does not hang on which worker was quicker.
+type example struct {
+	start time.Time
+	ref   string
+}
+
+func (c *change) add(more ...example) {
+	c.latest = append(c.latest, more...)
+	slices.SortFunc(c.latest, func(a, b example) int { return cmp.Or(b.start.Compare(a.start), strings.Compare(a.ref, b.ref)) })
+	c.latest = c.latest[:min(len(c.latest), maxExamples)]
+}
+
 // tally counts for one worker.
 type tally struct {
 	messages, decisions, changed int
-	changes                      map[[2]policy.Verdict]*Change
+	changes                      map[kind]*change
 	rules, senders, lacking      map[string]int
 }
 
 func newTally() *tally {
-	return &tally{changes: map[[2]policy.Verdict]*Change{}, rules: map[string]int{}, senders: map[string]int{}, lacking: map[string]int{}}
+	return &tally{changes: map[kind]*change{}, rules: map[string]int{}, senders: map[string]int{}, lacking: map[string]int{}}
 }
 
 func (t *tally) add(r *filter.Record, n filter.Replayed) {
@@ -133,16 +155,9 @@ func (t *tally) add(r *filter.Record, n filter.Replayed) {
 		return
 	}
 	t.changed++
-	kind := [2]policy.Verdict{r.Verdict, n.Verdict}
-	c := t.changes[kind]
-	if c == nil {
-		c = &Change{Old: r.Verdict, New: n.Verdict}
-		t.changes[kind] = c
-	}
-	c.Count++
-	if len(c.Examples) < maxExamples {
-		c.Examples = append(c.Examples, r.Ref)
-	}
+	c := t.of(kind{r.Verdict, n.Verdict})
+	c.count++
+	c.add(example{r.Start, r.Ref})
 	rule := n.Rule
 	if rule == "" {
 		rule = "(none)"
@@ -157,17 +172,21 @@ func (t *tally) add(r *filter.Record, n filter.Replayed) {
 	}
 }
 
+func (t *tally) of(k kind) *change {
+	c := t.changes[k]
+	if c == nil {
+		c = &change{}
+		t.changes[k] = c
+	}
+	return c
+}
+
 func (t *tally) join(o *tally) {
 	t.messages, t.decisions, t.changed = t.messages+o.messages, t.decisions+o.decisions, t.changed+o.changed
 	for k, c := range o.changes {
-		mine := t.changes[k]
-		if mine == nil {
-			t.changes[k] = c
-			continue
-		}
-		mine.Count += c.Count
-		mine.Examples = append(mine.Examples, c.Examples...)
-		mine.Examples = mine.Examples[:min(len(mine.Examples), maxExamples)]
+		mine := t.of(k)
+		mine.count += c.count
+		mine.add(c.latest...)
 	}
 	for _, pair := range []struct{ to, from map[string]int }{{t.rules, o.rules}, {t.senders, o.senders}, {t.lacking, o.lacking}} {
 		for k, n := range pair.from {
@@ -178,9 +197,13 @@ func (t *tally) join(o *tally) {
 
 func (t *tally) report() *Report {
 	r := &Report{Messages: t.messages, Decisions: t.decisions, Changed: t.changed,
-		Rules: top(t.rules), Senders: top(t.senders), Lacking: top(t.lacking)}
-	for _, c := range t.changes {
-		r.Changes = append(r.Changes, *c)
+		Rules: top(t.rules), Senders: top(t.senders), Lacking: top(t.lacking), Changes: []Change{}}
+	for k, c := range t.changes {
+		out := Change{Old: k[0], New: k[1], Count: c.count}
+		for _, e := range c.latest {
+			out.Examples = append(out.Examples, e.ref)
+		}
+		r.Changes = append(r.Changes, out)
 	}
 	slices.SortFunc(r.Changes, func(a, b Change) int {
 		return cmp.Or(b.Count-a.Count, int(a.Old)-int(b.Old), int(a.New)-int(b.New))

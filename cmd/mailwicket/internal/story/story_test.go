@@ -110,7 +110,7 @@ func stories(t *testing.T) map[string]*filter.Record {
 	refused := begin()
 	refused.Complete = false
 	refused.Facts.Txn.ListFrom = fact.Is([]fact.ListHit{{List: "harmful", Subject: "shop.example", Entry: "example", Source: "harmful.txt", Line: 42}})
-	decide(t, refused, mail.StageMail, fact.Rcpt{})
+	decide(t, refused, mail.StageRcpt, rcpt("<b@home.example>"))
 
 	quarantined := begin()
 	to = rcpt("<b@home.example>")

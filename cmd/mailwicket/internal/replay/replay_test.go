@@ -1,0 +1,201 @@
+package replay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mailwicket/filter"
+	"mailwicket/filter/fact"
+	"mailwicket/filter/mail"
+	"mailwicket/filter/observe/journal"
+	"mailwicket/policy"
+)
+
+func quiet(int64, int64) {}
+
+// run judges files by rules.
+func run(t *testing.T, text string, since time.Time, files []string) *Report {
+	t.Helper()
+	r, err := Run(context.Background(), rules(t, text), files, since, quiet)
+	check(t, err)
+	r.Seconds = 0
+	return r
+}
+
+// TestSamePolicy: what the engine judged is judged the same again.
+func TestSamePolicy(t *testing.T) {
+	records := real(t)
+	var verdicts []string
+	for _, r := range records {
+		verdicts = append(verdicts, r.Verdict.String())
+	}
+	if !slices.Equal(verdicts, []string{"tempfail", "continue", "tempfail", "reject"}) {
+		t.Fatalf("the engine judged %v", verdicts)
+	}
+	got := run(t, "standard", time.Time{}, keep(t, records))
+	// Deferred at RCPT: four stages; the others have header and message too.
+	want := &Report{Messages: 4, Decisions: 4 + 6 + 4 + 6, Changes: []Change{}, Rules: []Count{}, Senders: []Count{}, Lacking: []Count{}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want, +got)\n%s", diff)
+	}
+}
+
+// message is a record of a whole message that was accepted.
+func message(ref, from, subject string, start time.Time) *filter.Record {
+	r := &filter.Record{Ref: ref, Start: start, Complete: true}
+	r.Facts.Conn.Trusted = fact.Is("")
+	r.Facts.Txn = fact.Txn{MailFrom: fact.Is(mail.ParsePath("<" + from + ">")), From: fact.Is(fact.From{}), Subject: fact.Is(subject),
+		Size: fact.Is(int64(100)), Rcpts: []mail.Address{mail.ParsePath("<b@home.example>")}}
+	r.Decisions = []filter.Decided{{Recipient: "b@home.example", Rcpt: fact.Rcpt{To: fact.Is(mail.ParsePath("<b@home.example>"))}}}
+	return r
+}
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+const strictRules = `rules:
+  - {name: bad-subject, when: {header.subject: bad}, do: reject}
+  - {name: odd-subject, when: {header.subject: odd}, do: quarantine}
+  - {name: sender, when: {mail_from.domain: spam.example}, do: tempfail}
+`
+
+// week is a journal of three days.
+func week(t *testing.T) []string {
+	var days [3][]*filter.Record
+	for i := range 30 {
+		start := noon.Add(time.Duration(i/10)*24*time.Hour + time.Duration(i)*time.Minute)
+		from, subject := "a@good.example", "fine"
+		switch {
+		case i%10 < 3:
+			subject = "bad"
+		case i%10 < 5:
+			subject = "odd"
+		case i%10 == 5:
+			from = "x@spam.example"
+		case i%10 == 6:
+			from = "" // the null sender
+			subject = "odd"
+		}
+		days[i/10] = append(days[i/10], message(fmt.Sprintf("m%02d", i), from, subject, start))
+	}
+	return keep(t, days[:]...)
+}
+
+func TestChanges(t *testing.T) {
+	files := week(t)
+	if len(files) != 3 {
+		t.Fatal(files)
+	}
+	for range 5 { // however the workers share the files
+		got := run(t, strictRules, time.Time{}, files)
+		want := &Report{Messages: 30, Decisions: 30*6 - 9*1 - 3*2, // refused at header, and at RCPT
+			Changed: 21, Lacking: []Count{},
+			Changes: []Change{
+				{Old: policy.Continue, New: policy.Quarantine, Count: 9, Examples: Examples{"m26", "m24", "m23"}},
+				{Old: policy.Continue, New: policy.Reject, Count: 9, Examples: Examples{"m22", "m21", "m20"}},
+				{Old: policy.Continue, New: policy.Tempfail, Count: 3, Examples: Examples{"m25", "m15", "m05"}},
+			},
+			Rules:   []Count{{"bad-subject", 9}, {"odd-subject", 9}, {"sender", 3}},
+			Senders: []Count{{"good.example", 15}, {"<>", 3}, {"spam.example", 3}},
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("(-want, +got)\n%s", diff)
+		}
+	}
+}
+
+// What was refused is let through by a policy without rules; of what was never
+// sent it is not known what would have become of it.
+func TestLacking(t *testing.T) {
+	refused := message("r1", "a@a.example", "", noon)
+	refused.Verdict, refused.Complete = policy.Reject, false
+	refused.Facts.Txn.From, refused.Facts.Txn.Size = fact.Fact[fact.From]{}, fact.Fact[int64]{}
+	files := keep(t, []*filter.Record{refused, message("m1", "a@a.example", "", noon)})
+	got := run(t, "rules:\n  - {name: never, when: {header.subject: never}, do: reject}\n", time.Time{}, files)
+	want := &Report{Messages: 2, Decisions: 4 + 6, Changed: 1, Changes: []Change{{Old: policy.Reject, New: policy.Continue, Count: 1, Examples: Examples{"r1"}}},
+		Rules: []Count{{"(none)", 1}}, Senders: []Count{{"a.example", 1}}, Lacking: []Count{{"content", 1}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want, +got)\n%s", diff)
+	}
+	got = run(t, "rules:\n  - {name: grey, when: {client.trusted: false}, do: greylist}\n", time.Time{}, files)
+	if want := []Count{{"greylist", 2}, {"content", 1}}; !slices.Equal(got.Lacking, want) {
+		t.Errorf("lacking %v, want %v", got.Lacking, want)
+	}
+}
+
+func TestSince(t *testing.T) {
+	files := week(t)
+	for since, want := range map[time.Duration]int{0: 30, 24 * time.Hour: 20, 24*time.Hour + 15*time.Minute: 15, 48 * time.Hour: 10, 72 * time.Hour: 0} {
+		if got := run(t, strictRules, noon.Add(since), files); got.Messages != want {
+			t.Errorf("since %s: %d messages, want %d", since, got.Messages, want)
+		}
+	}
+}
+
+func TestNothing(t *testing.T) {
+	got, err := json.Marshal(run(t, strictRules, time.Time{}, nil))
+	check(t, err)
+	if strings.Contains(string(got), "null") {
+		t.Errorf("lists are null: %s", got)
+	}
+}
+
+// TestTornAndLater: a torn line is told of, a later format ends it all.
+func TestTornAndLater(t *testing.T) {
+	files := week(t)
+	add := func(text string) {
+		f, err := os.OpenFile(files[1], os.O_APPEND|os.O_WRONLY, 0)
+		check(t, err)
+		defer f.Close()
+		_, err = f.WriteString(text)
+		check(t, err)
+	}
+	add("{\"v\":1,\"ref\":\n")
+	if got := run(t, strictRules, time.Time{}, files); got.Messages != 30 || got.Skipped != 1 {
+		t.Errorf("%d messages, %d skipped", got.Messages, got.Skipped)
+	}
+	add("{\"v\":2}\n")
+	if _, err := Run(context.Background(), rules(t, strictRules), files, time.Time{}, quiet); !errors.Is(err, journal.ErrVersion) {
+		t.Error(err)
+	}
+}
+
+func TestProgressAndCancel(t *testing.T) {
+	files := week(t)
+	ctx, stop := context.WithCancel(context.Background())
+	var told []int64
+	var sum int64
+	_, err := Run(ctx, rules(t, strictRules), files, time.Time{}, func(done, all int64) {
+		told, sum = append(told, done), all
+	})
+	check(t, err)
+	if len(told) != 3 || !slices.IsSorted(told) || told[2] != sum {
+		t.Errorf("told %v of %d", told, sum)
+	}
+	stop()
+	if _, err := Run(ctx, rules(t, strictRules), files, time.Time{}, quiet); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// Very many sender domains are not all counted: they come from mail.
+func TestSendersAreBounded(t *testing.T) {
+	own := newTally()
+	r := message("m", "", "", noon)
+	for i := range maxNames + 100 {
+		r.Facts.Txn.MailFrom.Value = mail.Address{Local: "a", Domain: fmt.Sprint(i, ".example")}
+		own.add(r, filter.Replayed{Verdict: policy.Reject, Rule: "r"})
+	}
+	got := own.report()
+	if len(own.senders) != maxNames || got.Changed != maxNames+100 || len(got.Senders) != maxTop {
+		t.Errorf("%d senders, %d changed, %d shown", len(own.senders), got.Changed, len(got.Senders))
+	}
+}
