@@ -287,6 +287,9 @@ func (s *Session) settleDMARC(ctx context.Context) {
 		// No answer in time is the standard's temporary error (RFC 9989, 5.3.6).
 		m.facts.DMARC = fact.Is(fact.DMARC{Result: "temperror", Domain: from.Domains[0], Reason: m.facts.DMARC.Why})
 	}
+	if m.facts.DMARC.Value.Differs {
+		s.count("dmarc_org_domain", fact.Known, "differs")
+	}
 	s.override()
 	s.ran(run, m.facts.DMARC.Value.Result)
 }
@@ -308,7 +311,7 @@ func (s *Session) spfIdentifier() dmarc.Identifier {
 
 func dmarcFact(f dmarc.Finding) fact.DMARC {
 	return fact.DMARC{Result: string(f.Result), Policy: string(f.Policy), Domain: f.Domain, Record: f.RecordDomain,
-		Org: f.Org, Aligned: f.Aligned, Testing: f.Testing, Reason: f.Reason}
+		Org: f.Org, Aligned: f.Aligned, Testing: f.Testing, Differs: f.Differs, Reason: f.Reason}
 }
 
 // overLimit is why nothing can be said of a message.

@@ -87,6 +87,7 @@ type DMARC struct {
 	Org      string   `json:"org,omitempty"`    // organizational domain
 	Aligned  []string `json:"aligned,omitempty"`
 	Testing  bool     `json:"testing,omitempty"`
+	Differs  bool     `json:"differs,omitempty"`  // the public suffix list gives another organizational domain
 	Override string   `json:"override,omitempty"` // why the policy is not applied, such as a trusted ARC chain
 	Reason   string   `json:"reason,omitempty"`
 }
