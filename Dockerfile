@@ -8,7 +8,7 @@ COPY filter filter
 COPY greylist greylist
 COPY policy policy
 ARG VERSION=
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /out/mailwicket ./cmd/mailwicket \
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X mailwicket/cmd/mailwicket/internal/cli.version=$VERSION" -o /out/mailwicket ./cmd/mailwicket \
  && mkdir -p /out/data
 
 # Nothing but the program: no shell, no user to become.

@@ -306,11 +306,7 @@ func (r *Record) Summary() string {
 	}
 	add("iprev", r.Facts.Conn.Iprev.State, r.Facts.Conn.Iprev.Value.Result)
 	add("spf", t.SPF.State, t.SPF.Value.Result)
-	if f, ok := fact.Lookup("dkim.result"); ok {
-		if v := f.Get(&r.Facts); v.State != fact.Absent {
-			add("dkim", v.State, strings.Join(v.Text, ","))
-		}
-	}
+	add("dkim", t.DKIM.State, fact.DKIMBest(t.DKIM.Value))
 	add("arc", t.ARC.State, t.ARC.Value.Result)
 	add("dmarc", t.DMARC.State, t.DMARC.Value.Result)
 	return strings.Join(parts, " ")

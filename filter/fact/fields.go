@@ -248,8 +248,8 @@ func passing(f Fact[[]DKIM]) Fact[[]DKIM] {
 	return Is(out)
 }
 
-// dkimBest is the best result over all signatures, "none" without any.
-func dkimBest(sigs []DKIM) string {
+// DKIMBest is the best result over all signatures, "none" without any.
+func DKIMBest(sigs []DKIM) string {
 	order := []string{"pass", "temperror", "policy", "neutral", "fail", "permerror"}
 	for _, want := range order {
 		for _, s := range sigs {

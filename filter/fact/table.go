@@ -159,7 +159,7 @@ func Fields() []Field {
 			Get: func(s *Set) Value { return texts(s.Txn.Defects, ids) }},
 		{Name: "dkim.result", Kind: Text, Stage: mail.StageMessage, Check: "dkim", Words: dkimWords,
 			Doc: `the best result over all DKIM signatures`,
-			Get: func(s *Set) Value { return text(s.Txn.DKIM, dkimBest) }},
+			Get: func(s *Set) Value { return text(s.Txn.DKIM, DKIMBest) }},
 		{Name: "dkim.domain", Kind: Text, Stage: mail.StageMessage, Check: "dkim",
 			Doc: `domains (d=) of passing DKIM signatures`,
 			Get: dkimText(func(d DKIM) string { return d.Domain })},

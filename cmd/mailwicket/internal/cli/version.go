@@ -15,8 +15,15 @@ func (versionCmd) Run(s Streams) error {
 	return nil
 }
 
-// buildVersion is the module's version, or the revision that was built.
+// version is written by the linker: -X .../internal/cli.version=v1.2.3.
+var version string
+
+// buildVersion is what the linker was told, the module's version, or the revision
+// that was built.
 func buildVersion() string {
+	if version != "" {
+		return version
+	}
 	bi, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
