@@ -17,7 +17,7 @@ if [ -n "${RELAY_HOST:-}" ]; then
 	postconf -e "mydestination =" "relay_domains = $MAIL_DOMAINS" "relay_transport = smtp:$RELAY_HOST"
 else
 	# Until RELAY_HOST says where your mail goes, all of it lands in /var/mail/inbox.
-	postconf -e "mydestination = $MAIL_DOMAINS" "local_recipient_maps =" "luser_relay = inbox" "mail_spool_directory = /var/mail"
+	postconf -e "mydestination = $MAIL_DOMAINS $(hostname) localhost" "local_recipient_maps =" "luser_relay = inbox" "mail_spool_directory = /var/mail"
 	touch /var/mail/inbox && chown inbox:mail /var/mail/inbox
 fi
 exec postfix start-fg
