@@ -56,9 +56,10 @@ type IdentityInput struct {
 //   - where SPF passed, the organizational domain (by the public suffix list) of
 //     the domain that it passed for: large senders use a subdomain for each
 //     customer, campaign or machine, but share the queue behind them;
-//   - else the organizational domain of the forward-confirmed host name, unless
-//     the name looks dynamic: then its organization is an access provider, whose
-//     customers have nothing in common;
+//   - else the organizational domain of the forward-confirmed host name, if the
+//     name says that it is a mail server's. The organization of any other name
+//     may be an access provider, whose customers have nothing in common: two of
+//     their machines that come again would let all others in;
 //   - else the address's network, and the address alone where the name looks
 //     dynamic.
 //
@@ -75,11 +76,30 @@ func Identify(in IdentityInput) Identity {
 		return Identity{KindAddr, plain(in.IP).String()}
 	}
 	if d := mail.CanonicalDomain(in.HostName); mail.ValidDomain(d) {
-		if org, ok := organization(d); ok {
+		if org, ok := organization(d); ok && mailServer(strings.TrimSuffix(d, org)) {
 			return Identity{KindHost, org}
 		}
 	}
 	return Identity{KindNet, network(in.IP, in.Net4, in.Net6)}
+}
+
+// mailWords begin what mail servers are called, below their organization.
+var mailWords = [...]string{"mail", "smtp", "mx", "mta", "out", "relay", "send", "bounce", "post", "email", "lists"}
+
+// mailServer tells whether the part of a host name below its organization says
+// that mail comes from there. "static" says that a provider's customer does.
+func mailServer(below string) bool {
+	words := strings.FieldsFunc(below, func(r rune) bool { return r < 'a' || r > 'z' })
+	found := false
+	for _, w := range words {
+		if w == "static" {
+			return false
+		}
+		for _, m := range mailWords {
+			found = found || strings.HasPrefix(w, m) || strings.HasSuffix(w, m)
+		}
+	}
+	return found
 }
 
 // organization is the public suffix and one label. Private suffixes count, so

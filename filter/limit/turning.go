@@ -35,5 +35,3 @@ func (t *turning[V]) put(k Bucket, v V) {
 		t.old, t.young, t.weight = t.young, map[Bucket]V{}, 0
 	}
 }
-
-func (t *turning[V]) len() int { return len(t.young) + len(t.old) }

@@ -26,12 +26,11 @@ import (
 // wild is a session that answers, edits and panics by a seed, and watches the
 // order of its calls.
 type wild struct {
-	seed    uint64
-	mu      *sync.Mutex
-	wrong   *[]string
-	begun   bool
-	closed  bool
-	current bool
+	seed   uint64
+	mu     *sync.Mutex
+	wrong  *[]string
+	begun  bool
+	closed bool
 }
 
 func (w *wild) draw() filter.Answer {

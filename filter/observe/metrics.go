@@ -164,6 +164,7 @@ func (m *Metrics) Message(r *filter.Record) {
 		if d.Recipient != "" {
 			m.Recipients.WithLabelValues(d.Verdict.String()).Inc()
 			m.greylist(d.Rcpt.Greylist)
+			m.rates(d.Rcpt.Rates)
 			if d.Verdict != policy.Tempfail && d.Verdict != policy.Reject {
 				accepted++
 			}
@@ -173,6 +174,7 @@ func (m *Metrics) Message(r *filter.Record) {
 		m.Recipients.WithLabelValues(policy.Accept.String()).Add(float64(exempt))
 	}
 	m.greylist(r.Facts.Txn.Greylist)
+	m.rates(r.Facts.Txn.Rates)
 }
 
 func (m *Metrics) rules(d *filter.Decided) {

@@ -110,6 +110,11 @@ func used() (*Metrics, *prometheus.Registry) {
 	m.ListEntries.WithLabelValues("l").Set(1)
 	m.ListLoaded.WithLabelValues("l").Set(1)
 	m.ListErrors.WithLabelValues("l").Inc()
+	m.ListFetches.WithLabelValues("l", "ok").Inc()
+	m.ListSuccess.WithLabelValues("l").Set(1)
+	m.DNSBLLookups.WithLabelValues("z", "clean").Inc()
+	m.OwnListed.WithLabelValues("192.0.2.1", "z").Set(1)
+	m.RateExceeded.WithLabelValues("per-user").Inc()
 	m.Message(mtaSays("Postfix 3.7.11"))
 	m.Build.WithLabelValues("1", "go").Set(1)
 	m.Reloads.WithLabelValues("ok").Inc()
@@ -183,6 +188,8 @@ func TestMessageIsCounted(t *testing.T) {
 	r.Complete = true
 	r.Facts.Txn.Rcpts = []mail.Address{mail.ParsePath("<e@d.example>")}
 	m.Message(r)
+	r.Decisions[1].Rcpt.Rates, r.Facts.Txn.Rates = fact.Is([]string{"per-user", "bytes"}), fact.Is([]string{"bytes"})
+	m.Message(r)
 	exempt := &filter.Record{Verdict: policy.Accept}
 	exempt.Facts.Txn.Rcpts = make([]mail.Address, 3)
 	m.Message(exempt)
@@ -190,14 +197,15 @@ func TestMessageIsCounted(t *testing.T) {
 		got  prometheus.Collector
 		want float64
 	}{
-		"messages":            {m.Messages.WithLabelValues("reject"), 2},
-		"bytes of whole ones": {m.Bytes, 900},
-		"removed":             {m.Removed, 4},
-		"deferred":            {m.Recipients.WithLabelValues("tempfail"), 2},
-		"taken":               {m.Recipients.WithLabelValues("continue"), 2},
+		"messages":            {m.Messages.WithLabelValues("reject"), 3},
+		"bytes of whole ones": {m.Bytes, 1800},
+		"removed":             {m.Removed, 6},
+		"deferred":            {m.Recipients.WithLabelValues("tempfail"), 3},
+		"taken":               {m.Recipients.WithLabelValues("continue"), 3},
 		"taken unasked":       {m.Recipients.WithLabelValues("accept"), 3},
-		"rule":                {m.Rules.WithLabelValues("greylist", "tempfail", "enforce"), 2},
-		"would":               {m.Rules.WithLabelValues("try", "reject", "observe"), 2},
+		"rule":                {m.Rules.WithLabelValues("greylist", "tempfail", "enforce"), 3},
+		"limit":               {m.RateExceeded.WithLabelValues("bytes"), 2},
+		"would":               {m.Rules.WithLabelValues("try", "reject", "observe"), 3},
 	} {
 		if got := testutil.ToFloat64(c.got); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
@@ -221,9 +229,9 @@ func TestChecksAreCounted(t *testing.T) {
 func TestNeverReturned(t *testing.T) {
 	m := New(prometheus.NewRegistry())
 	for _, g := range []fact.Fact[fact.Greylist]{
-		fact.Is(fact.Greylist{Result: "defer", Attempts: 1}), // a spammer
-		fact.Is(fact.Greylist{Result: "defer", Attempts: 1}), // a server,
-		fact.Is(fact.Greylist{Result: "defer", Attempts: 2}), // which comes too early,
+		fact.Is(fact.Greylist{Result: "defer", Attempts: 1}),                           // a spammer
+		fact.Is(fact.Greylist{Result: "defer", Attempts: 1}),                           // a server,
+		fact.Is(fact.Greylist{Result: "defer", Attempts: 2}),                           // which comes too early,
 		fact.Is(fact.Greylist{Result: "pass", Attempts: 3, Delayed: 10 * time.Minute}), // in time,
 		fact.Is(fact.Greylist{Result: "pass", Attempts: 3}),                            // with more mail,
 		fact.Is(fact.Greylist{Result: "known", Attempts: 1}),                           // and is known at last

@@ -18,7 +18,7 @@ func (p *Parser) address(b []byte) (why string) {
 	}
 	at := bytes.LastIndexByte(b, '@')
 	if at < 0 {
-		if bytes.IndexAny(b, " \t") >= 0 {
+		if bytes.ContainsAny(b, " \t") {
 			return "text after the name (a comment starts with #)"
 		}
 		return p.plain(b)

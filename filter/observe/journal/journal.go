@@ -144,8 +144,14 @@ func (j *Journal) write(w *writer, r *filter.Record, before bool) (failed bool) 
 }
 
 // encode gives the record's line. "<" and ">" stay as they are, so that a
-// Message-ID can be searched for with grep.
-func encode(redact func(*filter.Record) *filter.Record, r *filter.Record) ([]byte, error) {
+// Message-ID can be searched for with grep. A panic is an error: nobody else would
+// catch it here, and mail must not stop for the journal.
+func encode(redact func(*filter.Record) *filter.Record, r *filter.Record) (_ []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("journal line: panic: %v", v)
+		}
+	}()
 	if redact != nil {
 		r = redact(r)
 	}

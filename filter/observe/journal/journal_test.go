@@ -260,9 +260,12 @@ func TestRedactIsUsed(t *testing.T) {
 	conf.Redact = func(r *filter.Record) *filter.Record {
 		c := *r
 		c.Ref = "hidden"
+		if r.Ref == "r1" {
+			panic("broken")
+		}
 		return &c
 	}
-	put(t, conf, "r1")
+	put(t, conf, "r1", "r2")
 	if got, _ := refs(t, dir); !slices.Equal(got, []string{"hidden"}) {
 		t.Errorf("read %v", got)
 	}

@@ -150,7 +150,8 @@ func (a *App) identity(text string) (greylist.Identity, error) {
 	case greylist.KindSPF:
 		return greylist.Identify(greylist.IdentityInput{SPFPassDomain: id.Value}), nil
 	case greylist.KindHost:
-		org := greylist.Identify(greylist.IdentityInput{HostName: id.Value})
+		// Any name below it would do, that of a mail server is one.
+		org := greylist.Identify(greylist.IdentityInput{HostName: "mail." + id.Value})
 		if org.Kind != greylist.KindHost {
 			return id, fmt.Errorf("no client is known as %s: that is no organization's domain", text)
 		}

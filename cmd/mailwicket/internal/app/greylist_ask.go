@@ -108,7 +108,7 @@ func (a *App) play(ctx context.Context, e envelope, p *policy.Policy, g *answeri
 	c := a.live.Load().engine.Config
 	c.Greylist, c.Observer, c.Rates, c.Replays, c.Defers = g, look, nil, nil, filter.NewDefers()
 	if p != nil {
-		c.Policy, c.Trusted = p, nil
+		c.Policy, c.Trusted, c.Lists, c.DNSBL = p, nil, nil, nil // who the client is hangs on none of them
 	}
 	sess := filter.NewEngine(c).Open(ctx)
 	ans := talk(ctx, sess, e)

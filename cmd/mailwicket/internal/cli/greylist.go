@@ -138,7 +138,7 @@ func printGreylistStory(w io.Writer, st app.GreylistStory) error {
 	fmt.Fprintf(t, "identity\t%s\n", dash(st.Identity))
 	fmt.Fprintf(t, "key\t%s\n", st.Key)
 	if m := st.Mail; m != nil {
-		fmt.Fprintf(t, "facts\tiprev %s %s, looks dynamic: %s, spf %s\n", dash(m.IPrev), strings.Join(m.Names, " "), yesNo(m.Dynamic), dash(m.SPF))
+		fmt.Fprintf(t, "facts\tiprev %s, looks dynamic: %s, spf %s\n", strings.Join(append([]string{dash(m.IPrev)}, m.Names...), " "), yesNo(m.Dynamic), dash(m.SPF))
 	}
 	fmt.Fprintf(t, "client\t%s\n", record(st.Client))
 	byMail := strings.Contains(st.Key, ".")
