@@ -119,8 +119,8 @@ type Answer struct {
 // Deletion removes the Index-th field of that name (1-based, counted from the
 // top as the milter saw them).
 type Deletion struct {
-	Name  string
-	Index int
+	Name  string `json:"name"`
+	Index int    `json:"index"`
 }
 
 // Insertion puts a field at the top. Value has no leading blank; folds are

@@ -11,9 +11,9 @@ import (
 // Address is an envelope or header mailbox. The zero value is the null sender
 // "<>" (RFC 5321, 4.5.5).
 type Address struct {
-	Raw    string // as the peer sent it, for traces
-	Local  string // local part as sent, quotes kept
-	Domain string // lower case, A-labels, no trailing dot; "" where there is none
+	Raw    string `json:"raw,omitempty"`    // as the peer sent it, for traces
+	Local  string `json:"local,omitempty"`  // local part as sent, quotes kept
+	Domain string `json:"domain,omitempty"` // lower case, A-labels, no trailing dot; "" where there is none
 }
 
 // IsNull tells whether this is the null sender.

@@ -80,11 +80,11 @@ type Conn struct {
 
 // TLS describes the session's transport security; the zero value is plaintext.
 type TLS struct {
-	Version     string // such as "TLSv1.3"
-	Cipher      string
-	Bits        int
-	CertSubject string
-	CertIssuer  string
+	Version     string `json:"version"` // such as "TLSv1.3"
+	Cipher      string `json:"cipher,omitempty"`
+	Bits        int    `json:"bits,omitempty"`
+	CertSubject string `json:"cert_subject,omitempty"`
+	CertIssuer  string `json:"cert_issuer,omitempty"`
 }
 
 // Field is one header field as it stands in the message: the bytes between the
