@@ -218,7 +218,7 @@ func (r *reference) fields() {
 		rows = append(rows, []string{code(f.Name), f.Kind.String(), f.Stage.String(), meaning})
 	}
 	rows = append(rows,
-		[]string{"`tags`", fact.Text.String(), "any", "words that rules before this one have added at the same stage"},
-		[]string{"`points`", fact.Number.String(), "any", "sum of the points that rules before this one have added at the same stage"})
+		[]string{"`tags`", fact.Text.String(), "any", "words that rules before this one have added, at this stage or an earlier one"},
+		[]string{"`points`", fact.Number.String(), "any", "sum of the points that rules before this one have added, at this stage or an earlier one"})
 	r.table([]string{"Field", "Kind", "From stage", "Meaning"}, rows)
 }
