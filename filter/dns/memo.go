@@ -45,6 +45,9 @@ type call struct {
 // recall answers q from the memo or by lookup.
 func recall[T any](ctx context.Context, m *memo, q question, lookup func(context.Context) ([]T, error)) ([]T, error) {
 	q.name = strings.ToLower(strings.TrimSuffix(q.name, "."))
+	if ctx.Err() != nil {
+		return nil, ended(ctx, q.name)
+	}
 	m.mu.Lock()
 	c := m.calls[q]
 	if c == nil {

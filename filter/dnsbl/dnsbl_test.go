@@ -21,7 +21,7 @@ import (
 )
 
 func hit(name, subject, entry, comment string) fact.ListHit {
-	return fact.ListHit{List: name, Subject: subject, Entry: entry, Source: name + ".example", Comment: comment}
+	return fact.ListHit{List: name, Subject: subject, Entry: entry, Source: name + ".example", Comment: comment, Weight: 1}
 }
 
 func TestClient(t *testing.T) {
