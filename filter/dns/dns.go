@@ -141,20 +141,3 @@ func (t *Trail) Answers() ([]Answer, int) {
 	defer t.mu.Unlock()
 	return append([]Answer(nil), t.answers...), t.dropped
 }
-
-// IPAddr asks for both families and gives what there is, IPv4 first. It fails
-// only where no address was found: temporarily if either lookup did so.
-func IPAddr(ctx context.Context, r Resolver, name string) ([]netip.Addr, error) {
-	v4, err4 := r.LookupA(ctx, name)
-	v6, err6 := r.LookupAAAA(ctx, name)
-	all := append(v4, v6...)
-	switch {
-	case len(all) > 0:
-		return all, nil
-	case Kind(err4) == Temporary:
-		return nil, err4
-	case err6 != nil:
-		return nil, err6
-	}
-	return nil, err4
-}
