@@ -6,14 +6,15 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"mailwicket/greylist/redisstore/redistest"
 	"mailwicket/greylist/storetest"
 )
 
 // The floor is what the same server and client do for one plain command; each
 // decision is to cost about one of those.
 func BenchmarkRedis(b *testing.B) {
-	s := redisServer(b)
-	c := patient(b, "redis://"+s.addr)
+	s := redistest.Start(b)
+	c := patient(b, "redis://"+s.Addr)
 	ctx := b.Context()
 	var n atomic.Int64
 	parallel := func(name string, f func(i int64) error) {

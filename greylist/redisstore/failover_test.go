@@ -1,7 +1,6 @@
 package redisstore
 
 import (
-	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -10,45 +9,32 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"mailwicket/greylist"
+	"mailwicket/greylist/redisstore/redistest"
 	"mailwicket/greylist/storetest"
 )
 
 // A master dies, Sentinel promotes the replica: what was replicated counts on,
 // and what the fallback learned between is handed to the new master.
 func TestSentinelFailover(t *testing.T) {
-	master := redisServer(t)
-	host, port, _ := net.SplitHostPort(master.addr)
-	replica := redisServer(t, "replicaof "+host+" "+port)
-	await(t, "the replica to follow", func() bool {
-		return strings.Contains(replica.direct(t).Info(t.Context(), "replication").Val(), "master_link_status:up")
-	})
-	sentinel := &server{addr: freeAddr(t)}
-	sentinel.start(t, t.TempDir(), "sentinel", []string{
-		fmt.Sprintf("sentinel monitor main %s %s 1", host, port),
-		"sentinel down-after-milliseconds main 1000", "sentinel failover-timeout main 10000"})
-	await(t, "Sentinel to know the replica", func() bool {
-		m, err := redis.NewSentinelClient(&redis.Options{Addr: sentinel.addr}).Replicas(t.Context(), "main").Result()
-		return err == nil && len(m) == 1
-	})
-
+	master, sentinel := redistest.Sentinel(t)
 	clock := storetest.NewClock()
-	url := "redis+sentinel://" + sentinel.addr + "/main"
+	url := "redis+sentinel://" + sentinel.Addr + "/main"
 	v := storetest.Service(t, New(client(t, url), ""), clock.Now)
 	before, during := storetest.Request(1, "<a@example.org>", "<b@example.net>"), storetest.Request(2, "<a@example.org>", "<b@example.net>")
 	first := ask(t, v, before, greylist.Defer)
-	if err := master.direct(t).Wait(t.Context(), 1, time.Minute).Err(); err != nil {
+	if err := master.Direct(t).Wait(t.Context(), 1, time.Minute).Err(); err != nil {
 		t.Fatal(err)
 	}
-	master.kill()
+	master.Kill()
 	second := ask(t, v, during, greylist.Defer)
 	t.Cleanup(func() {
 		if t.Failed() {
 			_, why := v.Degraded()
-			sentinel.kill() // its log is complete then
-			t.Logf("degraded: %s\nSentinel:\n%s", why, sentinel.log)
+			sentinel.Kill() // its log is complete then
+			t.Logf("degraded: %s\nSentinel:\n%s", why, sentinel.Log)
 		}
 	})
-	await(t, "the new master to be found", func() bool { on, _ := v.Degraded(); return !on })
+	redistest.Await(t, "the new master to be found", func() bool { on, _ := v.Degraded(); return !on })
 
 	clock.Add(greylist.DefaultParams().Delay)
 	other := storetest.Service(t, New(client(t, url), ""), clock.Now)
@@ -71,7 +57,7 @@ func ask(t *testing.T, v *greylist.Service, r greylist.Request, want greylist.St
 // A slot moves from one node to another while its records are asked for. Half
 // moved, the server answers TRYAGAIN, and the fallback decides; nothing is lost.
 func TestResharding(t *testing.T) {
-	addrs := redisCluster(t, 2)
+	addrs := redistest.Cluster(t, 2)
 	c := patient(t, "redis+cluster://"+addrs[0])
 	clock := storetest.NewClock()
 	store := New(c, "")
@@ -93,7 +79,7 @@ func TestResharding(t *testing.T) {
 	m.migrate(1)
 	ask(t, v, r, greylist.Pass)
 	m.step("node")
-	await(t, "the store to be well", func() bool { on, _ := v.Degraded(); return !on })
+	redistest.Await(t, "the store to be well", func() bool { on, _ := v.Degraded(); return !on })
 	if o := ask(t, v, r, greylist.Pass); o.Degraded || !o.FirstSeen.Equal(held.Triplet.FirstSeen) {
 		t.Errorf("%+v, want first seen %s, from the new node", o, held.Triplet.FirstSeen)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"mailwicket/greylist"
+	"mailwicket/greylist/redisstore/redistest"
 	"mailwicket/greylist/redisstore/redisurl"
 	"mailwicket/greylist/storetest"
 )
@@ -117,7 +118,7 @@ const slack = 100 * time.Millisecond
 // and says that it is degraded.
 func TestFaults(t *testing.T) {
 	faults := map[string]func(t *testing.T) string{
-		"refuses": func(t *testing.T) string { return freeAddr(t) },
+		"refuses": func(t *testing.T) string { return redistest.FreeAddr(t) },
 		"hangs":   func(t *testing.T) string { return answerer(t, func(string) (string, time.Duration) { return "", 0 }) },
 		"never accepts": func(t *testing.T) string {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -205,9 +206,9 @@ func fault(t *testing.T, url string, budget time.Duration) (longest time.Duratio
 // An outage of a real server: what the fallback decides meanwhile is there when
 // the server is back, and the sender is not delayed again.
 func TestOutage(t *testing.T) {
-	s := redisServer(t)
+	s := redistest.Start(t)
 	clock := storetest.NewClock()
-	o, err := redisurl.Parse("redis://" + s.addr)
+	o, err := redisurl.Parse("redis://" + s.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +228,7 @@ func TestOutage(t *testing.T) {
 	}
 	before, during := storetest.Request(1, "<a@example.org>", "<b@example.net>"), storetest.Request(2, "<a@example.org>", "<b@example.net>")
 	check(before, greylist.Defer, false)
-	s.kill()
+	s.Kill()
 	clock.Add(100 * time.Second)
 	first := check(during, greylist.Defer, true)
 	clock.Add(greylist.DefaultParams().Delay - 100*time.Second)
@@ -235,7 +236,7 @@ func TestOutage(t *testing.T) {
 	if on := <-told; !on {
 		t.Fatal("told that all is well")
 	}
-	s.start(t, t.TempDir(), "redis-server", nil)
+	s.Run(t, nil)
 	select {
 	case on := <-told:
 		if on {
@@ -246,7 +247,7 @@ func TestOutage(t *testing.T) {
 	}
 	// Another sidecar knows all from the server alone.
 	clock.Add(100 * time.Second)
-	v = storetest.Service(t, New(client(t, "redis://"+s.addr), ""), clock.Now)
+	v = storetest.Service(t, New(client(t, "redis://"+s.Addr), ""), clock.Now)
 	if o := check(during, greylist.Pass, false); !o.FirstSeen.Equal(first.FirstSeen) {
 		t.Errorf("first seen %s, want %s", o.FirstSeen, first.FirstSeen)
 	}

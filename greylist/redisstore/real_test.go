@@ -8,14 +8,15 @@ import (
 	"time"
 
 	"mailwicket/greylist"
+	"mailwicket/greylist/redisstore/redistest"
 	"mailwicket/greylist/storetest"
 )
 
 func TestStoreReal(t *testing.T) {
-	url := "redis://" + redisServer(t).addr + "/3"
+	url := "redis://" + redistest.Start(t).Addr + "/3"
 	storetest.Run(t, func(t *testing.T) greylist.Store {
 		c := patient(t, url)
-		flush(t, c)
+		redistest.Flush(t, c)
 		return New(c, "")
 	})
 }
@@ -23,10 +24,10 @@ func TestStoreReal(t *testing.T) {
 // A prefix with the characters of patterns must neither miss nor reach others'
 // keys.
 func TestPrefix(t *testing.T) {
-	url := "redis://" + redisServer(t).addr
+	url := "redis://" + redistest.Start(t).Addr
 	storetest.Run(t, func(t *testing.T) greylist.Store {
 		c := patient(t, url)
-		flush(t, c)
+		redistest.Flush(t, c)
 		other := New(c, "axb:")
 		storetest.Set(t, other, storetest.Key(1, 1), greylist.Pair{}, greylist.Pair{Triplet: storetest.Record(1, 0), Identity: storetest.Record(0, 1)})
 		t.Cleanup(func() {
@@ -39,16 +40,16 @@ func TestPrefix(t *testing.T) {
 }
 
 func TestStoreCluster(t *testing.T) {
-	url := "redis+cluster://" + strings.Join(redisCluster(t, 3), ",")
+	url := "redis+cluster://" + strings.Join(redistest.Cluster(t, 3), ",")
 	storetest.Run(t, func(t *testing.T) greylist.Store {
 		c := patient(t, url)
-		flush(t, c)
+		redistest.Flush(t, c)
 		return New(c, "")
 	})
 	t.Run("race", func(t *testing.T) { race(t, url) })
 }
 
-func TestRaceReal(t *testing.T) { race(t, "redis://"+redisServer(t).addr) }
+func TestRaceReal(t *testing.T) { race(t, "redis://"+redistest.Start(t).Addr) }
 
 // race lets eight sidecars, each with a client of its own, ask at once.
 func race(t *testing.T, url string) {
@@ -57,22 +58,22 @@ func race(t *testing.T, url string) {
 		stores = append(stores, New(patient(t, url), ""))
 	}
 	for i := range 5 {
-		flush(t, patient(t, url))
+		redistest.Flush(t, patient(t, url))
 		t.Run(fmt.Sprint(i), func(t *testing.T) { storetest.Race(t, stores) })
 	}
 }
 
 // Every key must live no longer than its record.
 func TestTimeToLive(t *testing.T) {
-	s := redisServer(t)
-	c := patient(t, "redis://"+s.addr)
+	s := redistest.Start(t)
+	c := patient(t, "redis://"+s.Addr)
 	store, ctx := New(c, ""), t.Context()
 	p := greylist.Pair{Triplet: storetest.Record(1, 0), Identity: storetest.Record(0, 1)}
 	p.Triplet.Expires = p.Triplet.LastSeen.Add(48 * time.Hour)
 	p.Identity.Expires = p.Identity.LastSeen.Add(60 * 24 * time.Hour)
 	storetest.Set(t, store, storetest.Key(1, 1), greylist.Pair{}, p)
 	for i, want := range []time.Duration{60 * 24 * time.Hour, 48 * time.Hour} {
-		got, err := s.direct(t).PTTL(ctx, store.keys(storetest.Key(1, 1))[i]).Result()
+		got, err := s.Direct(t).PTTL(ctx, store.keys(storetest.Key(1, 1))[i]).Result()
 		if err != nil || got > want || got < want-time.Minute {
 			t.Errorf("key %d lives for %s, %v, want %s", i, got, err, want)
 		}
@@ -80,7 +81,7 @@ func TestTimeToLive(t *testing.T) {
 	short := p
 	short.Triplet.Expires = short.Triplet.LastSeen // over at once; the store rounds up to a second
 	storetest.Set(t, store, storetest.Key(1, 1), p, short)
-	await(t, "the record to go", func() bool {
+	redistest.Await(t, "the record to go", func() bool {
 		got, err := store.Get(ctx, storetest.Key(1, 1))
 		return err == nil && got.Triplet.IsZero() && got.Identity.Equal(p.Identity)
 	})
@@ -88,8 +89,8 @@ func TestTimeToLive(t *testing.T) {
 
 // The size of a record in Redis is a promise of the documentation.
 func TestBytes(t *testing.T) {
-	s := redisServer(t)
-	c := s.direct(t)
+	s := redistest.Start(t)
+	c := s.Direct(t)
 	clock := storetest.NewClock()
 	service := storetest.Service(t, New(c, ""), clock.Now)
 	const n = 1000
@@ -117,11 +118,11 @@ func TestBytes(t *testing.T) {
 
 // A store without script, as after a failover or SCRIPT FLUSH, must go on.
 func TestScriptFlushed(t *testing.T) {
-	s := redisServer(t)
-	store := New(patient(t, "redis://"+s.addr), "")
+	s := redistest.Start(t)
+	store := New(patient(t, "redis://"+s.Addr), "")
 	p := greylist.Pair{Triplet: storetest.Record(1, 0)}
 	storetest.Set(t, store, storetest.Key(1, 1), greylist.Pair{}, p)
-	if err := s.direct(t).ScriptFlush(t.Context()).Err(); err != nil {
+	if err := s.Direct(t).ScriptFlush(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
 	storetest.Set(t, store, storetest.Key(1, 1), p, greylist.Pair{})

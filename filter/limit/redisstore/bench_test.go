@@ -8,12 +8,13 @@ import (
 
 	"mailwicket/filter/limit"
 	"mailwicket/filter/limit/limittest"
+	"mailwicket/greylist/redisstore/redistest"
 )
 
 // The floor is what the same server and client do for one plain command; each
 // decision is to cost about one of those.
 func BenchmarkRedis(b *testing.B) {
-	addr, _ := redisServer(b)
+	addr := redistest.Start(b).Addr
 	c := client(b, "redis://"+addr)
 	ctx, s := b.Context(), New(c, "")
 	var n atomic.Int64

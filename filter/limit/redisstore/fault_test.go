@@ -12,6 +12,7 @@ import (
 
 	"mailwicket/filter/fact"
 	"mailwicket/filter/limit"
+	"mailwicket/greylist/redisstore/redistest"
 	"mailwicket/greylist/redisstore/redisurl"
 )
 
@@ -66,22 +67,23 @@ const slack = time.Second
 func TestFaults(t *testing.T) {
 	const budget = 150 * time.Millisecond
 	faults := map[string]func(t *testing.T) string{
-		"refuses":        func(t *testing.T) string { return freeAddr(t) },
+		"refuses":        func(t *testing.T) string { return redistest.FreeAddr(t) },
 		"hangs":          func(t *testing.T) string { return peer(t, "") },
 		"loads":          func(t *testing.T) string { return peer(t, "-LOADING Redis is loading the dataset in memory\r\n") },
 		"talks nonsense": func(t *testing.T) string { return peer(t, "HTTP/1.1 400 Bad Request\r\n\r\n") },
 		"answers OK":     func(t *testing.T) string { return peer(t, "+OK\r\n") },
 		"was killed": func(t *testing.T) string {
-			addr, kill := redisServer(t)
+			s := redistest.Start(t)
+			addr, kill := s.Addr, s.Kill
 			kill()
 			return addr
 		},
 		"is a replica": func(t *testing.T) string {
-			addr, _ := redisServer(t, "replicaof 127.0.0.1 1")
+			addr := redistest.Start(t, "replicaof 127.0.0.1 1").Addr
 			return addr
 		},
 		"is full": func(t *testing.T) string {
-			addr, _ := redisServer(t, "maxmemory 1", "maxmemory-policy noeviction")
+			addr := redistest.Start(t, "maxmemory 1", "maxmemory-policy noeviction").Addr
 			return addr
 		},
 	}

@@ -15,13 +15,14 @@ import (
 	"mailwicket/filter/limit"
 	"mailwicket/filter/limit/limittest"
 	"mailwicket/filter/mail"
+	"mailwicket/greylist/redisstore/redistest"
 )
 
 // suites runs both suites over one server.
 func suites(t *testing.T, url func(t *testing.T) string) {
 	open := func(t *testing.T) *Store {
 		c := client(t, url(t))
-		flush(t, c)
+		redistest.Flush(t, c)
 		s := New(c, "")
 		s.callersClock = true
 		return s
@@ -37,12 +38,12 @@ func TestStoreMini(t *testing.T) {
 }
 
 func TestStoreReal(t *testing.T) {
-	addr, _ := redisServer(t)
+	addr := redistest.Start(t).Addr
 	suites(t, func(*testing.T) string { return "redis://" + addr + "/3" })
 }
 
 func TestStoreCluster(t *testing.T) {
-	url := "redis+cluster://" + strings.Join(redisCluster(t, 3), ",")
+	url := "redis+cluster://" + strings.Join(redistest.Cluster(t, 3), ",")
 	suites(t, func(*testing.T) string { return url })
 }
 
@@ -67,7 +68,7 @@ func TestServersClock(t *testing.T) {
 
 // On a real server too, with the time that passes.
 func TestServersClockReal(t *testing.T) {
-	addr, _ := redisServer(t)
+	addr := redistest.Start(t).Addr
 	s := New(client(t, "redis://"+addr), "")
 	daily, now := limit.Limit{Count: 3, Per: 24 * time.Hour}, time.Time{} // a caller without any clock
 	for i := range 5 {
@@ -77,12 +78,12 @@ func TestServersClockReal(t *testing.T) {
 	}
 	quick := limit.Limit{Count: 1, Per: 50 * time.Millisecond}
 	limittest.Spend(t, s, now, 2, quick, 1)
-	await(t, "the limit to allow more", func() bool { return !limittest.Spend(t, s, now, 2, quick, 1).Exceeded })
+	redistest.Await(t, "the limit to allow more", func() bool { return !limittest.Spend(t, s, now, 2, quick, 1).Exceeded })
 }
 
 // Every key has a time to live, and it is no longer than the key is of use.
 func TestTimeToLive(t *testing.T) {
-	addr, _ := redisServer(t)
+	addr := redistest.Start(t).Addr
 	c := client(t, "redis://"+addr)
 	s, ctx := New(c, ""), t.Context()
 	limittest.Spend(t, s, time.Now(), 1, limittest.Ten, 5)
@@ -108,7 +109,7 @@ func TestTimeToLive(t *testing.T) {
 		}
 	}
 	short := limit.Sighting{Signature: limittest.Bucket(3), Client: 1, Window: 30 * time.Millisecond}
-	await(t, "a signature to be forgotten", func() bool {
+	redistest.Await(t, "a signature to be forgotten", func() bool {
 		before, err := s.Seen(ctx, time.Now(), short)
 		short.Client++
 		return err == nil && before.Clients == 1 && short.Client > 2
@@ -118,7 +119,7 @@ func TestTimeToLive(t *testing.T) {
 // A server without the scripts, as after a failover or SCRIPT FLUSH, must go on,
 // and charge once.
 func TestScriptFlushed(t *testing.T) {
-	addr, _ := redisServer(t)
+	addr := redistest.Start(t).Addr
 	c := client(t, "redis://"+addr)
 	s := New(c, "")
 	charges := []limit.Charge{{Bucket: limittest.Bucket(1), Limit: limittest.Ten, Cost: 1}, {Bucket: limittest.Bucket(2), Limit: limittest.Ten, Cost: 2}}
@@ -139,7 +140,7 @@ func TestScriptFlushed(t *testing.T) {
 // Eight sidecars over one server let exactly the limit through, and count every
 // client once.
 func TestSidecars(t *testing.T) {
-	addr, _ := redisServer(t)
+	addr := redistest.Start(t).Addr
 	l := limit.Limit{Name: "all", Key: []limit.Key{limit.Net}, Count: 40, Per: 24 * time.Hour}
 	o := limit.Options{Secret: []byte("secret"), Budget: 20 * time.Second}
 	var passed, most int
@@ -197,12 +198,12 @@ func TestForeignValues(t *testing.T) {
 
 // The sizes in Redis are a promise of the documentation.
 func TestBytes(t *testing.T) {
-	addr, _ := redisServer(t)
+	addr := redistest.Start(t).Addr
 	c := client(t, "redis://"+addr)
 	s := New(c, "")
 	sizes := map[string]int64{}
 	measure := func(name string, n int, write func(i int)) {
-		flush(t, c)
+		redistest.Flush(t, c)
 		for i := range n {
 			write(i)
 		}

@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"mailwicket/filter/list"
+	"mailwicket/greylist/redisstore/redistest"
 )
 
 // BenchmarkRead reads a full list.
 func BenchmarkRead(b *testing.B) {
-	s := New(startServer(b).direct(b), "")
+	s := New(redistest.Start(b).Direct(b), "")
 	start := time.Now()
 	if _, _, err := s.Edit(b.Context(), "l", entries(MaxEntries), nil); err != nil {
 		b.Fatal(err)
@@ -26,18 +27,18 @@ func BenchmarkRead(b *testing.B) {
 // BenchmarkSeen is the time from an edit through one Book until a lookup in another
 // finds it, in a list of a thousand entries.
 func BenchmarkSeen(b *testing.B) {
-	s := startServer(b)
-	url := "redis://" + s.addr
-	if _, _, err := New(s.direct(b), "").Edit(b.Context(), "names", entries(1000), nil); err != nil {
+	s := redistest.Start(b)
+	url := "redis://" + s.Addr
+	if _, _, err := New(s.Direct(b), "").Edit(b.Context(), "names", entries(1000), nil); err != nil {
 		b.Fatal(err)
 	}
 	one, two := book(b, client(b, url), ""), book(b, client(b, url), b.TempDir())
-	await(b, "the first copies", func() bool { return synced(one)() && synced(two)() })
+	redistest.Await(b, "the first copies", func() bool { return synced(one)() && synced(two)() })
 	for i := 0; b.Loop(); i++ {
 		name := fmt.Sprintf("x%d.example", i)
 		if _, err := one.Add(b.Context(), "names", []string{name}, list.Note{}); err != nil {
 			b.Fatal(err)
 		}
-		await(b, "the edit", func() bool { return two.Domain(list.PointHelo, name) != nil })
+		redistest.Await(b, "the edit", func() bool { return two.Domain(list.PointHelo, name) != nil })
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"mailwicket/filter/fact"
 	"mailwicket/filter/list"
 	"mailwicket/filter/list/live"
+	"mailwicket/greylist/redisstore/redistest"
 )
 
 func TestMain(m *testing.M) {
@@ -117,7 +118,7 @@ func suite(t *testing.T, c redis.UniversalClient) {
 }
 
 func TestSingle(t *testing.T) {
-	c := client(t, "redis://"+startServer(t).addr)
+	c := client(t, "redis://"+redistest.Start(t).Addr)
 	suite(t, c)
 	if n := c.DBSize(t.Context()).Val(); n != 5 {
 		t.Error(n, " keys are left of 5 lists")
@@ -126,14 +127,15 @@ func TestSingle(t *testing.T) {
 
 // A cluster refuses an operation on keys of two slots.
 func TestCluster(t *testing.T) {
-	url := startCluster(t, 3)
+	url := "redis+cluster://" + redistest.Cluster(t, 3)[0]
 	suite(t, client(t, url))
 	see(t, client(t, url), client(t, url), func() {})
 }
 
 func TestSentinel(t *testing.T) {
-	master, url := startSentinel(t)
-	see(t, client(t, url), client(t, url), master.kill)
+	master, sentinel := redistest.Sentinel(t)
+	url := "redis+sentinel://" + sentinel.Addr + "/main"
+	see(t, client(t, url), client(t, url), master.Kill)
 }
 
 // book is a Book with lists in Redis that watches until the test ends.
@@ -166,42 +168,42 @@ func synced(b *list.Book) func() bool {
 // trouble that passes.
 func see(t *testing.T, one, two redis.UniversalClient, trouble func()) {
 	a, b := book(t, one, ""), book(t, two, "")
-	await(t, "the first copies", func() bool { return synced(a)() && synced(b)() })
+	redistest.Await(t, "the first copies", func() bool { return synced(a)() && synced(b)() })
 	listed := func(name string) func() bool {
 		return func() bool { return b.Domain(list.PointHelo, name) != nil }
 	}
 	add := func(name string) {
 		t.Helper()
-		await(t, "an edit", func() bool {
+		redistest.Await(t, "an edit", func() bool {
 			_, err := a.Add(t.Context(), "names", []string{name}, list.Note{Comment: "spam run", By: "jane"})
 			return err == nil
 		})
 	}
 	add("before.example")
-	await(t, "the edit to be seen", listed("a.before.example"))
+	redistest.Await(t, "the edit to be seen", listed("a.before.example"))
 	if c, ok := two.(*redis.Client); ok && t.Name() == "TestSentinel" {
 		c.Wait(t.Context(), 1, time.Minute) // a failover may lose what was not copied
 	}
 	trouble()
 	add("after.example")
-	await(t, "the edit to be seen", listed("after.example"))
-	await(t, "the first edit to be there", listed("before.example"))
+	redistest.Await(t, "the edit to be seen", listed("after.example"))
+	redistest.Await(t, "the first edit to be there", listed("before.example"))
 	if n, err := b.Remove(t.Context(), "names", []string{"before.example"}); n != 1 || err != nil {
 		t.Error(n, err)
 	}
-	await(t, "the removal to be seen", func() bool { return a.Domain(list.PointHelo, "before.example") == nil })
+	redistest.Await(t, "the removal to be seen", func() bool { return a.Domain(list.PointHelo, "before.example") == nil })
 }
 
 func TestTwoBooks(t *testing.T) {
-	s := startServer(t)
-	a, b := book(t, client(t, "redis://"+s.addr), t.TempDir()), book(t, client(t, "redis://"+s.addr), t.TempDir())
-	await(t, "the first copies", func() bool { return synced(a)() && synced(b)() })
+	s := redistest.Start(t)
+	a, b := book(t, client(t, "redis://"+s.Addr), t.TempDir()), book(t, client(t, "redis://"+s.Addr), t.TempDir())
+	redistest.Await(t, "the first copies", func() bool { return synced(a)() && synced(b)() })
 	for i := range 10 {
 		name := fmt.Sprintf("n%d.example", i)
 		if n, err := a.Add(t.Context(), "names", []string{name}, list.Note{Comment: "why"}); n != 1 || err != nil {
 			t.Fatal(n, err)
 		}
-		await(t, "the edit", func() bool { return b.Domain(list.PointHelo, name) != nil })
+		redistest.Await(t, "the edit", func() bool { return b.Domain(list.PointHelo, name) != nil })
 	}
 	want := []fact.ListHit{{List: "names", Subject: "x.n7.example", Entry: "n7.example", Source: "redis", Comment: "why"}}
 	if d := cmp.Diff(want, b.Domain(list.PointHelo, "x.n7.example")); d != "" {
@@ -210,7 +212,7 @@ func TestTwoBooks(t *testing.T) {
 	if n, err := b.Add(t.Context(), "nets", []string{"192.0.2.1-192.0.2.4"}, list.Note{}); n != 3 || err != nil {
 		t.Error(n, err)
 	}
-	await(t, "the nets", func() bool { return a.IP(list.PointClient, netip.MustParseAddr("192.0.2.3")) != nil })
+	redistest.Await(t, "the nets", func() bool { return a.IP(list.PointClient, netip.MustParseAddr("192.0.2.3")) != nil })
 	if st := a.Status()[1]; st.Entries != 3 || st.Source != "redis" {
 		t.Errorf("%+v", st)
 	}
@@ -219,10 +221,10 @@ func TestTwoBooks(t *testing.T) {
 // Where nobody tells of edits, as through a broken proxy, they are found all the
 // same.
 func TestWithoutMessages(t *testing.T) {
-	s := startServer(t)
-	direct := s.direct(t)
-	a, b := book(t, client(t, "redis://"+s.addr), ""), book(t, client(t, "redis://"+s.addr), "")
-	await(t, "the first copies", func() bool { return synced(a)() && synced(b)() })
+	s := redistest.Start(t)
+	direct := s.Direct(t)
+	a, b := book(t, client(t, "redis://"+s.Addr), ""), book(t, client(t, "redis://"+s.Addr), "")
+	redistest.Await(t, "the first copies", func() bool { return synced(a)() && synced(b)() })
 	if err := direct.Do(t.Context(), "acl", "setuser", "default", "resetchannels").Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +233,7 @@ func TestWithoutMessages(t *testing.T) {
 	if err := direct.HSet(t.Context(), "mw:l:{names}", "hand.example", "by hand").Err(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the edit", func() bool {
+	redistest.Await(t, "the edit", func() bool {
 		hits := b.Domain(list.PointHelo, "hand.example")
 		return len(hits) == 1 && hits[0].Comment == "by hand"
 	})
@@ -240,22 +242,22 @@ func TestWithoutMessages(t *testing.T) {
 // A server that is killed and comes back empty gets the lists back; meanwhile, and
 // over a restart of ours, they stay in force.
 func TestKilledServer(t *testing.T) {
-	s := startServer(t)
-	url, dir := "redis://"+s.addr, t.TempDir()
+	s := redistest.Start(t)
+	url, dir := "redis://"+s.Addr, t.TempDir()
 	a, b := book(t, client(t, url), dir), book(t, client(t, url), t.TempDir())
-	await(t, "the first copies", func() bool { return synced(a)() && synced(b)() })
+	redistest.Await(t, "the first copies", func() bool { return synced(a)() && synced(b)() })
 	if _, err := a.Add(t.Context(), "names", []string{"one.example"}, list.Note{Comment: "why"}); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the edit", func() bool {
+	redistest.Await(t, "the edit", func() bool {
 		return a.Domain(list.PointHelo, "one.example") != nil && b.Domain(list.PointHelo, "one.example") != nil
 	})
-	s.kill()
-	await(t, "the outage to be noticed", func() bool { return a.Status()[0].LastError != "" && b.Status()[0].LastError != "" })
+	s.Kill()
+	redistest.Await(t, "the outage to be noticed", func() bool { return a.Status()[0].LastError != "" && b.Status()[0].LastError != "" })
 	if _, err := a.Add(t.Context(), "names", []string{"two.example"}, list.Note{}); err == nil {
 		t.Error("an edit of a dead server")
 	}
-	await(t, "the copy on the disk", func() bool {
+	redistest.Await(t, "the copy on the disk", func() bool {
 		restarted := book(t, client(t, url), dir)
 		hits := restarted.Domain(list.PointHelo, "one.example")
 		return len(hits) == 1 && hits[0].Comment == "why"
@@ -263,20 +265,20 @@ func TestKilledServer(t *testing.T) {
 	if a.Domain(list.PointHelo, "one.example") == nil || a.Domain(list.PointHelo, "two.example") != nil {
 		t.Errorf("%+v", a.Status())
 	}
-	s.start(t, []string{`save ""`})
-	await(t, "the lists to be restored", func() bool { return synced(a)() && synced(b)() })
-	if _, all := set(t, New(s.direct(t), ""), "names"); len(all) != 1 || all["one.example"].Comment != "why" {
+	s.Run(t, []string{`save ""`})
+	redistest.Await(t, "the lists to be restored", func() bool { return synced(a)() && synced(b)() })
+	if _, all := set(t, New(s.Direct(t), ""), "names"); len(all) != 1 || all["one.example"].Comment != "why" {
 		t.Error(all)
 	}
 	if _, err := b.Add(t.Context(), "names", []string{"three.example"}, list.Note{}); err != nil {
 		t.Error(err)
 	}
-	await(t, "edits after the outage", func() bool { return a.Domain(list.PointHelo, "three.example") != nil })
+	redistest.Await(t, "edits after the outage", func() bool { return a.Domain(list.PointHelo, "three.example") != nil })
 }
 
 func TestRefusedEdits(t *testing.T) {
-	s := startServer(t)
-	store := New(s.direct(t), "")
+	s := redistest.Start(t)
+	store := New(s.Direct(t), "")
 	for _, name := range []string{"", versionField} {
 		_, _, err := store.Edit(t.Context(), "l", []live.Entry{{Entry: name}}, nil)
 		_, _, err2 := store.Edit(t.Context(), "l", nil, []string{name})
@@ -297,7 +299,7 @@ func TestRefusedEdits(t *testing.T) {
 	if _, _, err := store.Edit(t.Context(), "l", entries(10), nil); err != nil {
 		t.Error("a new comment in a full list: ", err)
 	}
-	if err := s.direct(t).Set(t.Context(), store.key("text"), "x", 0).Err(); err != nil {
+	if err := s.Direct(t).Set(t.Context(), store.key("text"), "x", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := store.State(t.Context(), "text"); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
@@ -307,8 +309,8 @@ func TestRefusedEdits(t *testing.T) {
 
 // While a list is edited all the time, what stays in it is always there.
 func TestReadDuringEdits(t *testing.T) {
-	s := startServer(t)
-	store := New(s.direct(t), "")
+	s := redistest.Start(t)
+	store := New(s.Direct(t), "")
 	if _, _, err := store.Edit(t.Context(), "l", entries(1500), nil); err != nil {
 		t.Fatal(err)
 	}
