@@ -99,12 +99,7 @@ func (s *store) lists() live.Store {
 
 func (s *store) limitOptions(name string) limit.Options {
 	return limit.Options{Secret: s.secret, Log: s.log, Observer: limit.Observer{
-		Op: func(op, result string, took time.Duration) {
-			s.metrics.StoreOps.WithLabelValues(op, result).Inc()
-			if took > 0 {
-				s.metrics.StoreTime.WithLabelValues(op).Observe(took.Seconds())
-			}
-		},
+		Op:       s.count,
 		Degraded: func(degraded bool, why string) { s.board.set(s.name+" ("+name+")", !degraded, why) },
 	}}
 }

@@ -162,16 +162,19 @@ func (s *store) greylister(g config.Greylist) *greylist.Service {
 	}
 	svc := greylist.New(greylist.ServiceConfig{Store: s.back, Params: p, Secret: s.secret, Log: s.log,
 		Observer: greylist.Observer{
-			Op: func(op, result string, took time.Duration) {
-				s.metrics.StoreOps.WithLabelValues(op, result).Inc()
-				if took > 0 {
-					s.metrics.StoreTime.WithLabelValues(op).Observe(took.Seconds())
-				}
-			},
+			Op:       s.count,
 			Degraded: func(degraded bool, why string) { s.board.set(s.name, !degraded, why) },
 		}})
 	s.services, s.params, s.hashes = append(s.services, svc), p, s.secret
 	return svc
+}
+
+// count notes one operation on the store, of whichever part asked.
+func (s *store) count(op, result string, took time.Duration) {
+	s.metrics.StoreOps.WithLabelValues(op, result).Inc()
+	if took > 0 {
+		s.metrics.StoreTime.WithLabelValues(op).Observe(took.Seconds())
+	}
 }
 
 func greylistParams(g config.Greylist) greylist.Params {

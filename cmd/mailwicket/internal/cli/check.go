@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -173,9 +172,7 @@ func (c checkCmd) print(w io.Writer, r *filter.Record, plan filter.Plan) error {
 			Hold    string   `json:"hold,omitempty"`
 			Reply   string   `json:"reply,omitempty"`
 		}{r, headers, plan.Hold, plan.Text}
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(out); err != nil {
+		if err := printJSON(w, out); err != nil {
 			return err
 		}
 	} else {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -27,9 +26,7 @@ func (c explainCmd) Run(s Streams) error {
 		return err
 	}
 	if c.JSON {
-		enc := json.NewEncoder(s.Out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(r)
+		return printJSON(s.Out, r)
 	}
 	story.Write(s.Out, r, story.Options{Now: time.Now(), Brief: c.Brief})
 	return nil

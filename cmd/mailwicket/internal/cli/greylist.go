@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -62,12 +61,6 @@ func (c greylistListCmd) Run(s Streams) error {
 		fmt.Fprintf(s.Err, "There are more: --limit 0 lists all.\n")
 	}
 	return nil
-}
-
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
 }
 
 func printEntries(w io.Writer, all []app.GreylistEntry) error {

@@ -7,8 +7,6 @@ import (
 	"net/url"
 	"os/user"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"mailwicket/cmd/mailwicket/internal/app"
 	"mailwicket/filter/dnsbl"
@@ -188,18 +186,4 @@ func (c dnsblLookupCmd) Run(s Streams) error {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", a.Name, a.Asked, a.Outcome, strings.Join(a.Codes, " "), why)
 		}
 	})
-}
-
-func table(w io.Writer, head string, rows func(io.Writer)) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, head)
-	rows(t)
-	return t.Flush()
-}
-
-func when(t time.Time) string {
-	if t.IsZero() {
-		return "never"
-	}
-	return t.Local().Format("2006-01-02 15:04:05")
 }

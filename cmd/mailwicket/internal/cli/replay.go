@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -58,9 +57,7 @@ func (c replayCmd) Run(s Streams) error {
 		return err
 	}
 	if c.JSON {
-		enc := json.NewEncoder(s.Out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(report)
+		return printJSON(s.Out, report)
 	}
 	return printReplay(s.Out, report)
 }
