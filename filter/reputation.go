@@ -35,13 +35,16 @@ func (s *Session) settleARC(ctx context.Context) {
 
 // arcFact notes whether the administrator's list of sealers lets the chain count.
 func (s *Session) arcFact(f arc.Finding) fact.ARC {
-	out := fact.ARC{Result: string(f.Result), Sealers: f.Sealers, Oldest: f.Oldest, Reason: f.Reason}
-	if f.Result != arc.Pass || len(s.e.TrustedSealers) == 0 {
-		return out
+	out := fact.ARC{Result: string(f.Result), Oldest: f.Oldest, Reason: f.Reason}
+	from := s.txn.facts.From.Value.Domains
+	if f.Result == arc.Pass {
+		out.Sealers = f.Sealers // those of a chain that fails are claims
 	}
-	aar, _, sealer, ok := arc.Relied(f, s.e.TrustedSealers)
-	if ok && authorPassed(aar, s.txn.facts.From.Value.Domains) {
+	if aar, _, sealer, ok := arc.Relied(f, s.e.TrustedSealers); ok && authorPassed(aar, from) {
 		out.Trusted = sealer
+	}
+	if aar, _, sealer, ok := arc.Pending(f, s.e.TrustedSealers); ok && authorPassed(aar, from) {
+		out.Pending = sealer
 	}
 	return out
 }
@@ -115,7 +118,7 @@ func (s *Session) settleDeferAge(ctx context.Context) {
 	}
 	s.settle(ctx, "dmarc")
 	sender := m.facts.MailFrom.Value.Domain + " " + m.facts.DMARC.Value.Domain
-	if m.facts.DMARC.Value.Result == "temperror" || m.facts.SPF.Value.Result == "temperror" {
+	if m.facts.DMARC.Value.Result == "temperror" || m.facts.SPF.Value.Result == "temperror" || m.facts.ARC.Value.Pending != "" {
 		m.facts.DeferAge = fact.Is(s.e.Defers.Age(sender, s.e.Now()))
 		return
 	}

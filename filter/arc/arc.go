@@ -40,7 +40,8 @@ type Finding struct {
 	Instances int    // number of sets, as far as the structure holds
 	Oldest    int    // of Pass: the lowest instance whose message signature still holds; 0 when all do
 
-	// Of Pass only, in the order of instances: element 0 belongs to i=1.
+	// Of Pass, in the order of instances: element 0 belongs to i=1. Of a Temporary
+	// Fail they are what the sets claim, which nothing has proved.
 	Sealers   []string // d= of the seals, canonical
 	Selectors []string // s= of the seals
 	Results   []AAR    // what each sealer says that it found
@@ -165,6 +166,19 @@ func (v *Verification) Abort() {
 func (v *Verification) fail(err error) {
 	v.finding.Result, v.finding.Reason = Fail, err.Error()
 	v.finding.Temporary = isTemporary(err)
+	if v.finding.Temporary {
+		v.name()
+	}
+}
+
+// name writes down what the sets say of themselves.
+func (v *Verification) name() {
+	for i := range v.sets {
+		s := &v.sets[i]
+		v.finding.Sealers = append(v.finding.Sealers, s.seal.Domain)
+		v.finding.Selectors = append(v.finding.Selectors, s.seal.Selector)
+		v.finding.Results = append(v.finding.Results, AAR{Instance: i + 1, Payload: s.payload})
+	}
 }
 
 // validate is RFC 8617, 5.2, steps 4 to 7; the others were done in New.
@@ -194,12 +208,7 @@ func (v *Verification) validate() {
 		}
 	}
 	v.finding.Result = Pass // step 7
-	for i := range v.sets {
-		s := &v.sets[i]
-		v.finding.Sealers = append(v.finding.Sealers, s.seal.Domain)
-		v.finding.Selectors = append(v.finding.Selectors, s.seal.Selector)
-		v.finding.Results = append(v.finding.Results, AAR{Instance: i + 1, Payload: s.payload})
-	}
+	v.name()
 }
 
 // message checks the message signature of instance k.
@@ -252,7 +261,25 @@ func (v *Verification) seals() (int, error) {
 // What the payload says must still be held against the message at hand, such as
 // its From domain (RFC 8617, 7.2.1).
 func Relied(f Finding, trusted []string) (payload string, instance int, sealer string, ok bool) {
-	if f.Result != Pass || len(f.Sealers) == 0 || len(f.Results) != len(f.Sealers) {
+	if f.Result != Pass {
+		return "", 0, "", false
+	}
+	return oldestTrusted(f, trusted)
+}
+
+// Pending is Relied for a chain that failed only because a key could not be had
+// now: it gives what may be believed should the chain pass on another try. It
+// proves nothing, so it is good for waiting and for nothing else.
+func Pending(f Finding, trusted []string) (payload string, instance int, sealer string, ok bool) {
+	if f.Result != Fail || !f.Temporary {
+		return "", 0, "", false
+	}
+	return oldestTrusted(f, trusted)
+}
+
+// oldestTrusted finds the oldest set from which on every sealer is trusted.
+func oldestTrusted(f Finding, trusted []string) (payload string, instance int, sealer string, ok bool) {
+	if len(f.Sealers) == 0 || len(f.Results) != len(f.Sealers) {
 		return "", 0, "", false
 	}
 	k := len(f.Sealers)

@@ -377,8 +377,25 @@ func TestTemporary(t *testing.T) {
 	for i := 1; i <= 3; i++ {
 		z := testZone()
 		z["s._domainkey."+domainOf(i)] = "TEMPERROR"
-		if f := validate(z, newChain(t, 3, nil), testBody, 7); f.Result != Fail || !f.Temporary {
+		f := validate(z, newChain(t, 3, nil), testBody, 7)
+		if f.Result != Fail || !f.Temporary {
 			t.Errorf("set %d: got %+v", i, f)
+		}
+		trusted := []string{domainOf(2), domainOf(3)}
+		if _, _, _, ok := Relied(f, trusted); ok {
+			t.Errorf("set %d: the chain is relied upon without proof", i)
+		}
+		if _, n, sealer, ok := Pending(f, trusted); !ok || n != 2 || sealer != domainOf(2) {
+			t.Errorf("set %d: pending is %d, %q, %v", i, n, sealer, ok)
+		}
+		if _, _, _, ok := Pending(f, trusted[:1]); ok {
+			t.Errorf("set %d: a stranger's seal on top is waited for", i)
+		}
+	}
+	z := testZone()
+	for _, body := range []string{testBody, "another\r\n"} { // a pass, and a failure that stays one
+		if _, _, _, ok := Pending(validate(z, newChain(t, 3, nil), body, 7), []string{domainOf(3)}); ok {
+			t.Error("a certain result is waited for")
 		}
 	}
 }

@@ -130,7 +130,7 @@ func full() *fact.Set {
 		Defects: fact.Is([]string{"no_date"}), ListHeader: hit("header"), DNSBLFrom: hit("dbl"), DNSBLHeader: hit("dbl"), DNSBLDKIM: hit("dbl"), Rates: fact.Is([]string{"bytes"}),
 		DKIM: fact.Is([]fact.DKIM{{Result: "fail", Domain: "no.example", Selector: "n"}, {Result: "pass", Reason: "r", Domain: "a.example",
 			Identity: "@a.example", Selector: "s1", Algorithm: "rsa-sha256", KeyBits: 2048, Signature: "b", Testing: true}}),
-		ListDKIM: hit("dkim"), ARC: fact.Is(fact.ARC{Result: "pass", Sealers: []string{"l.example"}, Oldest: 1, Trusted: "l.example", Reason: "r"}),
+		ListDKIM: hit("dkim"), ARC: fact.Is(fact.ARC{Result: "pass", Sealers: []string{"l.example"}, Oldest: 1, Trusted: "l.example", Pending: "p.example", Reason: "r"}),
 		DMARC: fact.Is(fact.DMARC{Result: "fail", Policy: "reject", Domain: "a.example", Record: "a.example", Org: "a.example",
 			Aligned: []string{"a.example"}, Testing: true, Override: "o", Reason: "r"}),
 		Size: fact.Is(int64(900)), ReplayClients: fact.Is(2), ReplayRecipients: fact.Is(4), DeferAge: fact.Is(90 * time.Second),

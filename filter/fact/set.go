@@ -98,6 +98,7 @@ type ARC struct {
 	Sealers []string `json:"sealers,omitempty"`
 	Oldest  int      `json:"oldest_pass"`
 	Trusted string   `json:"trusted,omitempty"` // the trusted sealer relied upon
+	Pending string   `json:"pending,omitempty"` // the one to rely upon should a key that cannot be had now say yes
 	Reason  string   `json:"reason,omitempty"`
 }
 
