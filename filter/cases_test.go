@@ -1,11 +1,9 @@
 package filter_test
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -14,29 +12,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rogpeppe/go-internal/txtar"
-
 	"mailwicket/filter"
 	"mailwicket/filter/authres"
+	"mailwicket/filter/casefile"
 	"mailwicket/filter/fact"
 	"mailwicket/filter/list"
 	"mailwicket/filter/mail"
 	"mailwicket/policy"
 )
 
-// TestCases plays the files of testdata/cases. Each is one message and what
-// becomes of it under the profiles; its first line says why, in the words of a
-// postmaster. The parts:
-//
-//	zone      what the DNS has beside testdata/common.zone; {key} is the Ed25519 key
-//	session   client, name, helo, mail_from, rcpt, auth, tls, param, trusted,
-//	          sealers, dnsbl: one word and its value a line
-//	message   LF is CRLF, \xNN a byte
-//	sign      d= s= [i=] [c=] [h=] [key=] [unpublished] [stale], or raw TAGS
-//	arc       d= s= i= [cv=] RESULTS
-//	prepend   fields put on top after signing
-//	append    text put at the end after signing
-//	want      see (*fileCase).want
+// TestCases plays the files of testdata/cases: what package casefile reads.
 func TestCases(t *testing.T) {
 	files, err := filepath.Glob("testdata/cases/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -45,110 +30,25 @@ func TestCases(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			t.Parallel()
-			ar, err := txtar.ParseFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := fileCase{t: t, why: strings.TrimSpace(string(ar.Comment))}
-			c.read(ar)
+			read := casefile.Read(t, file)
+			c := fileCase{Case: read, t: t, d: dialogueOf(read)}
 			c.run()
 		})
 	}
 }
 
+// fileCase is a case and how to play it.
 type fileCase struct {
-	t       *testing.T
-	why     string
-	zone    string
-	d       dialogue
-	trusted []netip.Prefix
-	sealers []string
-	dnsbl   string
-	wants   []string
+	*casefile.Case
+	t *testing.T
+	d dialogue
 }
 
-func lines(part string) []string {
-	return slices.DeleteFunc(strings.Split(part, "\n"), func(l string) bool {
-		return strings.TrimSpace(l) == "" || strings.HasPrefix(l, "#")
-	})
-}
-
-func (c *fileCase) read(ar *txtar.Archive) {
-	parts := map[string]string{}
-	for _, f := range ar.Files {
-		parts[f.Name] = string(f.Data)
-	}
-	for name := range parts {
-		if !slices.Contains([]string{"zone", "session", "message.eml", "sign", "arc", "prepend", "append", "want"}, name) {
-			c.t.Fatalf("unknown part %q", name)
-		}
-	}
-	w := workshop{t: c.t, msg: wire(parts["message.eml"])}
-	for _, l := range lines(parts["sign"]) {
-		w.sign(l)
-	}
-	for _, l := range lines(parts["arc"]) {
-		w.seal(l)
-	}
-	common, err := os.ReadFile("testdata/common.zone")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	own := strings.ReplaceAll(parts["zone"], "{key}", w.publicKey())
-	c.zone = string(common) + own + "\n" + w.zone.String()
-	c.session(parts["session"])
-	c.d.header, c.d.body = split(wire(parts["prepend"]) + w.msg + wire(parts["append"]))
-	if c.wants = lines(parts["want"]); len(c.wants) == 0 {
-		c.t.Fatal("nothing is wanted")
-	}
-}
-
-var escape = regexp.MustCompile(`\\x[0-9a-f]{2}`)
-
-// wire writes a text as it goes over the wire.
-func wire(s string) string {
-	s = strings.ReplaceAll(s, "\n", "\r\n")
-	return escape.ReplaceAllStringFunc(s, func(e string) string {
-		b, _ := strconv.ParseUint(e[2:], 16, 8)
-		return string([]byte{byte(b)})
-	})
-}
-
-func (c *fileCase) session(part string) {
-	c.d = usual()
-	c.d.rcpts = nil
-	for _, l := range lines(part) {
-		k, v, _ := strings.Cut(l, " ")
-		switch v = wire(v); k {
-		case "client":
-			c.d.client, c.d.name = v, ""
-		case "name":
-			c.d.name = v
-		case "helo":
-			c.d.helo = v
-		case "mail_from":
-			c.d.mailFrom = v
-		case "rcpt":
-			c.d.rcpts = append(c.d.rcpts, v)
-		case "auth":
-			c.d.user = v
-		case "tls":
-			c.d.tls = v
-		case "param":
-			c.d.params = append(c.d.params, v)
-		case "trusted":
-			c.trusted = append(c.trusted, netip.MustParsePrefix(v))
-		case "sealers":
-			c.sealers = strings.Fields(v)
-		case "dnsbl":
-			c.dnsbl = v
-		default:
-			c.t.Fatalf("session: unknown word %q", k)
-		}
-	}
-	if len(c.d.rcpts) == 0 {
-		c.d.rcpts = usual().rcpts
-	}
+func dialogueOf(c *casefile.Case) dialogue {
+	s := c.Session
+	d := dialogue{client: s.Client, name: s.Name, helo: s.Helo, mailFrom: s.MailFrom, rcpts: s.Rcpts, user: s.Auth}
+	d.header, d.body = casefile.Split(c.Message)
+	return d
 }
 
 // zoneHit is a DNS list that the client is on.
@@ -161,10 +61,10 @@ func (z zoneHit) Client(context.Context, netip.Addr) ([]fact.ListHit, error) {
 }
 
 func (c *fileCase) engine(profile string) (*filter.Engine, *watcher, *clock) {
-	cfg, w, now := newConfig(c.t, c.zone, profileRules(c.t, profile))
-	cfg.Trusted, cfg.TrustedSealers = c.trusted, c.sealers
-	if c.dnsbl != "" {
-		cfg.DNSBL = zoneHit(c.dnsbl)
+	cfg, w, now := newConfig(c.t, c.Zone, profileRules(c.t, profile))
+	cfg.Trusted, cfg.TrustedSealers = c.Session.Trusted, c.Session.Sealers
+	if c.Session.DNSBL != "" {
+		cfg.DNSBL = zoneHit(c.Session.DNSBL)
 	}
 	return filter.NewEngine(cfg), w, now
 }
@@ -183,43 +83,26 @@ func (c *fileCase) run() {
 	for _, profile := range []string{"observe", "standard", "strict"} {
 		c.profile(profile)
 	}
-	for _, l := range c.wants {
+	for _, l := range c.Wants {
 		c.want(l, out.plan, w.last(c.t))
 	}
 }
 
 func (c *fileCase) fail(format string, args ...any) {
 	c.t.Helper()
-	c.t.Errorf("%s\n\t"+format, append([]any{c.why}, args...)...)
+	c.t.Errorf("%s\n\t"+format, append([]any{c.Why}, args...)...)
 }
-
-var verdictLine = regexp.MustCompile(`^(observe|standard|strict)(?: after (\S+))?: (.*)$`)
 
 // profile tries the message again after each time that a want names.
 func (c *fileCase) profile(name string) {
-	type try struct {
-		after time.Duration
-		want  string
-	}
-	var tries []try
-	for _, l := range c.wants {
-		if m := verdictLine.FindStringSubmatch(l); m != nil && m[1] == name {
-			after, err := time.ParseDuration(cmp.Or(m[2], "0s"))
-			if err != nil {
-				c.t.Fatal(err)
-			}
-			tries = append(tries, try{after, m[3]})
-		}
-	}
-	slices.SortStableFunc(tries, func(a, b try) int { return cmp.Compare(a.after, b.after) })
 	e, w, now := c.engine(name)
 	at := time.Duration(0)
-	for _, try := range tries {
-		now.forward(try.after - at)
-		at = try.after
+	for _, try := range c.Tries(c.t, name) {
+		now.forward(try.After - at)
+		at = try.After
 		out := c.d.play(c.t, e)
-		if got := describe(out, w.last(c.t)); got != try.want {
-			c.fail("%s after %s:\n\t got %s\n\twant %s\n\t%s", name, try.after, got, try.want, story(w.last(c.t)))
+		if got := describe(out, w.last(c.t)); got != try.Want {
+			c.fail("%s after %s:\n\t got %s\n\twant %s\n\t%s", name, try.After, got, try.Want, story(w.last(c.t)))
 		}
 		c.replay(name, w.last(c.t))
 		if out.stage == mail.StageMessage && !refused(out.Answer) {
@@ -274,7 +157,7 @@ func story(r *filter.Record) string {
 func (c *fileCase) want(line string, p filter.Plan, r *filter.Record) {
 	key, v, _ := strings.Cut(line, ": ")
 	switch {
-	case verdictLine.MatchString(line), key == "deleted":
+	case casefile.IsVerdict(line), key == "deleted":
 	case key == "results" || key == "!results":
 		if regexp.MustCompile(v).MatchString(ours(p)) != (key == "results") {
 			c.fail("%s %s\n\tin %s", key, v, ours(p))
@@ -320,7 +203,7 @@ func (c *fileCase) deleted(p filter.Plan) {
 	for _, d := range p.Delete {
 		got = append(got, fmt.Sprintf("%s %d", d.Name, d.Index))
 	}
-	for _, l := range c.wants {
+	for _, l := range c.Wants {
 		if v, ok := strings.CutPrefix(l, "deleted: "); ok {
 			want = append(want, v)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mailwicket/filter"
+	"mailwicket/filter/casefile"
 	"mailwicket/filter/fact"
 	"mailwicket/filter/mail"
 	"mailwicket/policy"
@@ -40,10 +41,10 @@ func block(raw string) mail.Header {
 // no field that pretends to be ours stays. Checks run beside each other, so that the
 // coverage is never quite the same: fuzz with -fuzzminimizetime=5x.
 func FuzzHeaderBlock(f *testing.F) {
-	signed := workshop{t: f, msg: wire(honestMail)}
-	signed.sign("d=good.example s=k1")
-	signed.seal("d=list.example s=arc i=1 mx.our.example; dmarc=pass header.from=good.example")
-	h, body := split(signed.msg)
+	signed := casefile.Workshop{T: f, Msg: casefile.Wire(honestMail)}
+	signed.Sign("d=good.example s=k1")
+	signed.Seal("d=list.example s=arc i=1 mx.our.example; dmarc=pass header.from=good.example")
+	h, body := casefile.Split(signed.Msg)
 	for _, s := range []string{string(h.Bytes()), "From: a@b\r\nFROM : c@d", "X:y\r\n\r\n :\r\n: \x00",
 		"Authentication-Results: mx.our.example; none\r\nauthentication-results \t:(\r\n \"mx.our.example",
 		"Subject: =?utf-8?q?=0d=0aX:_y?=\r\nMessage-ID: <\x01\xff>\r\nList-Id: <a\r\n\tb>\r\nX-Mailwicket-Tags : x",
@@ -54,7 +55,7 @@ func FuzzHeaderBlock(f *testing.F) {
 	f.Add("From: x@y.example", "", "<j\xc3\xbc@\xff\x00>", "[IPv6:::1]")
 	var engines []*filter.Engine
 	for _, name := range []string{"observe", "standard", "strict"} {
-		cfg, _, _ := newConfig(f, commonZone(f)+signed.zone.String(), append(parseRules(f, echoes), profileRules(f, name)...))
+		cfg, _, _ := newConfig(f, commonZone(f)+signed.Zone.String(), append(parseRules(f, echoes), profileRules(f, name)...))
 		cfg.HeaderFields, cfg.HeaderBytes, cfg.TraceHeader, cfg.ReceivedSPF = 30, 4096, true, true
 		cfg.Observer = quiet{}
 		engines = append(engines, filter.NewEngine(cfg))

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"mailwicket/filter"
+	"mailwicket/filter/casefile"
 	"mailwicket/filter/dns/dnstest"
 	"mailwicket/filter/fact"
 	"mailwicket/filter/mail"
@@ -130,8 +131,7 @@ type dialogue struct {
 
 // usual is an honest sender.
 func usual() dialogue {
-	return dialogue{client: "192.0.2.1", name: "mail.good.example", helo: "mail.good.example",
-		mailFrom: "<alice@good.example>", rcpts: []string{"<bob@our.example>"}}
+	return dialogueOf(&casefile.Case{Session: casefile.Usual()})
 }
 
 // outcome is what became of a message.
@@ -202,24 +202,9 @@ func (d dialogue) play(t testing.TB, e *filter.Engine) outcome {
 	return d.send(t.Context(), s)
 }
 
-// split parts a message with CRLF line ends as an MTA does.
-func split(msg string) (mail.Header, string) {
-	head, body, _ := strings.Cut(msg, "\r\n\r\n")
-	var h mail.Header
-	for line := range strings.SplitSeq(strings.TrimSuffix(head, "\r\n"), "\r\n") {
-		if n := len(h); n > 0 && line != "" && (line[0] == ' ' || line[0] == '\t') {
-			h[n-1].Value += "\r\n" + line
-			continue
-		}
-		name, value, _ := strings.Cut(line, ":")
-		h = append(h, mail.Field{Name: name, Value: value})
-	}
-	return h, body
-}
-
 // message gives a dialogue the message, written with LF.
 func (d dialogue) message(msg string) dialogue {
-	d.header, d.body = split(strings.ReplaceAll(msg, "\n", "\r\n"))
+	d.header, d.body = casefile.Split(strings.ReplaceAll(msg, "\n", "\r\n"))
 	return d
 }
 

@@ -18,6 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"mailwicket/filter"
+	"mailwicket/filter/casefile"
 	"mailwicket/filter/dns"
 	"mailwicket/filter/fact"
 	"mailwicket/filter/list"
@@ -125,10 +126,10 @@ func TestNothingIsLeft(t *testing.T) {
 	cfg, w, _ := newConfig(t, zone, rules)
 	cfg.HeaderFields = 20
 	e := filter.NewEngine(cfg)
-	signed := workshop{t: t, msg: wire(honestMail)}
-	signed.sign("d=good.example s=nokey unpublished")
+	signed := casefile.Workshop{T: t, Msg: casefile.Wire(honestMail)}
+	signed.Sign("d=good.example s=nokey unpublished")
 	messages := []dialogue{usual().message(honestMail), usual().message(forgedMail), usual().message("From: x\n\n"),
-		usual().message(strings.Repeat("X: y\n", 30) + forgedMail), usual().message(strings.ReplaceAll(signed.msg, "\r\n", "\n"))}
+		usual().message(strings.Repeat("X: y\n", 30) + forgedMail), usual().message(strings.ReplaceAll(signed.Msg, "\r\n", "\n"))}
 	for i, from := range []string{"<>", "<x@down." + elsewhere + ">", "<friend@" + elsewhere + ">"} {
 		messages[i+1].mailFrom = from
 	}
@@ -330,9 +331,9 @@ func TestLoginNotTrusted(t *testing.T) {
 // TestHeaderLimits: what is beyond the limits was not read, so nothing is
 // believed of the message, and no field that might be forged stays.
 func TestHeaderLimits(t *testing.T) {
-	signed := workshop{t: t, msg: wire(honestMail)}
-	signed.sign("d=good.example s=k1 h=from")
-	zone := commonZone(t) + signed.zone.String()
+	signed := casefile.Workshop{T: t, Msg: casefile.Wire(honestMail)}
+	signed.Sign("d=good.example s=k1 h=from")
+	zone := commonZone(t) + signed.Zone.String()
 	forged := []mail.Field{{Name: "Authentication-Results", Value: " mx.our.example; dmarc=pass"},
 		{Name: "x-mailwicket-tags ", Value: " x"}, {Name: "From", Value: " ceo@bank.example"}}
 	for _, c := range []struct {
@@ -348,7 +349,7 @@ func TestHeaderLimits(t *testing.T) {
 				cfg, w, _ := newConfig(t, zone, profileRules(t, profile))
 				cfg.HeaderFields, cfg.HeaderBytes = 40, 10_000
 				d := usual()
-				d.header, d.body = split(signed.msg)
+				d.header, d.body = casefile.Split(signed.Msg)
 				d.header = append(slices.Clone(forged[:1]), d.header...)
 				for range c.n {
 					d.header = append(d.header, c.fill...)
@@ -500,13 +501,13 @@ const asksAll = `rules:
 func TestLists(t *testing.T) {
 	a := &asked{}
 	cfg, _, _ := newConfig(t, commonZone(t), parseRules(t, asksAll))
-	signed := workshop{t: t, msg: wire(honestMail)}
-	signed.sign("d=good.example s=k1")
-	cfg, _, _ = newConfig(t, commonZone(t)+signed.zone.String(), parseRules(t, asksAll))
+	signed := casefile.Workshop{T: t, Msg: casefile.Wire(honestMail)}
+	signed.Sign("d=good.example s=k1")
+	cfg, _, _ = newConfig(t, commonZone(t)+signed.Zone.String(), parseRules(t, asksAll))
 	cfg.Lists = a
 	d := usual()
 	d.helo = "mail.evil.example"
-	d.header, d.body = split(signed.msg)
+	d.header, d.body = casefile.Split(signed.Msg)
 	d.play(t, filter.NewEngine(cfg))
 	want := []string{
 		"client 192.0.2.1", "helo mail.evil.example", "mail_from alice@good.example", "rcpt bob@our.example",

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mailwicket/filter"
+	"mailwicket/filter/casefile"
 	"mailwicket/filter/dns"
 	"mailwicket/filter/fact"
 	"mailwicket/filter/mail"
@@ -93,13 +94,13 @@ func stages(t *testing.T, d dialogue, s *filter.Session, budget time.Duration) (
 // than what a verification keeps in memory while it waits for keys.
 func hangs(t *testing.T) (dialogue, string) {
 	t.Helper()
-	w := workshop{t: t, msg: wire(honestMail + strings.Repeat("A line of the body.\n", 8000))}
-	w.sign("d=good.example s=k1")
-	w.sign("d=list.example s=k2")
-	w.seal("d=list.example s=arc i=1 mx.list.example; dmarc=pass header.from=good.example")
+	w := casefile.Workshop{T: t, Msg: casefile.Wire(honestMail + strings.Repeat("A line of the body.\n", 8000))}
+	w.Sign("d=good.example s=k1")
+	w.Sign("d=list.example s=k2")
+	w.Seal("d=list.example s=arc i=1 mx.list.example; dmarc=pass header.from=good.example")
 	d := usual()
-	d.header, d.body = split(w.msg)
-	return d, commonZone(t) + w.zone.String()
+	d.header, d.body = casefile.Split(w.Msg)
+	return d, commonZone(t) + w.Zone.String()
 }
 
 // TestHangingDNS: no stage takes longer than its time, whether a check's own
@@ -188,10 +189,10 @@ func TestOneKeyHangs(t *testing.T) {
 // TestSilentForger: a forger whose own name servers say nothing is refused as
 // one is whose name servers say no.
 func TestSilentForger(t *testing.T) {
-	w := workshop{t: t, msg: wire(forgedMail)}
-	w.sign("d=evil.example s=k1")
+	w := casefile.Workshop{T: t, Msg: casefile.Wire(forgedMail)}
+	w.Sign("d=evil.example s=k1")
 	d := usual()
-	d.header, d.body = split(w.msg)
+	d.header, d.body = casefile.Split(w.Msg)
 	for _, from := range []string{"<a@evil.example>", "<>"} {
 		d.mailFrom, d.helo = from, "mail.evil.example"
 		for _, rules := range []string{"rules: []", readsAll} {
@@ -212,13 +213,13 @@ func TestSilentForger(t *testing.T) {
 // TestFailures: what fails or panics beside the DNS makes its fact Failed, is
 // counted, and stops nothing.
 func TestFailures(t *testing.T) {
-	signed := workshop{t: t, msg: wire(honestMail)}
-	signed.sign("d=good.example s=k1")
+	signed := casefile.Workshop{T: t, Msg: casefile.Wire(honestMail)}
+	signed.Sign("d=good.example s=k1")
 	d := usual()
-	d.header, d.body = split(signed.msg)
+	d.header, d.body = casefile.Split(signed.Msg)
 	for _, a := range []*asked{{err: errors.New("down")}, {panics: true}} {
 		a.status = greylist.Defer
-		cfg, w, _ := newConfig(t, commonZone(t)+signed.zone.String(), parseRules(t, asksAll))
+		cfg, w, _ := newConfig(t, commonZone(t)+signed.Zone.String(), parseRules(t, asksAll))
 		cfg.DNSBL, cfg.Rates, cfg.Replays, cfg.Greylist = zonesOf{a}, a, a, a
 		out := d.play(t, filter.NewEngine(cfg))
 		r := w.last(t)
@@ -239,7 +240,7 @@ func TestFailures(t *testing.T) {
 		}
 	}
 	a := &asked{}
-	cfg, w, _ := newConfig(t, commonZone(t)+signed.zone.String(), parseRules(t, asksAll))
+	cfg, w, _ := newConfig(t, commonZone(t)+signed.Zone.String(), parseRules(t, asksAll))
 	cfg.DNSBL, cfg.Rates, cfg.Replays = zonesOf{a}, a, a
 	d.play(t, filter.NewEngine(cfg))
 	r := w.last(t)
@@ -285,10 +286,10 @@ func TestBrittleObserver(t *testing.T) {
 // TestSealHangs: a chain without any signature of DKIM beside it keeps the time
 // too.
 func TestSealHangs(t *testing.T) {
-	w := workshop{t: t, msg: wire(honestMail)}
-	w.seal("d=list.example s=arc i=1 mx.list.example; dmarc=pass header.from=good.example")
+	w := casefile.Workshop{T: t, Msg: casefile.Wire(honestMail)}
+	w.Seal("d=list.example s=arc i=1 mx.list.example; dmarc=pass header.from=good.example")
 	d := usual()
-	d.header, d.body = split(w.msg)
+	d.header, d.body = casefile.Split(w.Msg)
 	synctest.Test(t, func(t *testing.T) {
 		cfg, watch, _ := newConfig(t, commonZone(t), profileRules(t, "standard"))
 		cfg.Resolver = stuck{Resolver: cfg.Resolver, on: func(name string) bool { return strings.HasPrefix(name, "arc.") }}

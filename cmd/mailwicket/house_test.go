@@ -33,6 +33,7 @@ var layers = []struct {
 	{"filter/dmarc", []string{"filter/dns", "filter/mail"}},
 	{"filter/author/...", []string{"filter/author/...", "filter/mail"}},
 	{"filter/authres", []string{"filter/author/encword", "filter/mail"}},
+	{"filter/casefile", []string{"filter/dkim/sig", "filter/mail"}},
 	{"filter/list/...", []string{"filter/list/...", "filter/fact", "filter/mail"}},
 	{"filter/dnsbl", []string{"filter/list", "filter/fact", "filter/dns", "filter/mail"}},
 	{"filter/limit/...", []string{"filter/limit/...", "filter/fact", "filter/mail"}},

@@ -1,4 +1,4 @@
-package filter_test
+package casefile
 
 import (
 	"bytes"
@@ -61,27 +61,27 @@ func (s signer) sum(t testing.TB, digest []byte) string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
-// workshop signs and seals a message and gathers the zone lines for the keys.
-type workshop struct {
-	t    testing.TB
-	msg  string
-	zone strings.Builder
+// Workshop signs and seals a message and gathers the zone lines for the keys.
+type Workshop struct {
+	T    testing.TB
+	Msg  string          // with CRLF
+	Zone strings.Builder // lines of the keys
 	seen map[string]bool
 }
 
-func (w *workshop) publish(selector, domain, record string) {
+func (w *Workshop) publish(selector, domain, record string) {
 	name := selector + "._domainkey." + domain
 	if w.seen == nil {
 		w.seen = map[string]bool{}
 	}
 	if !w.seen[name] {
 		w.seen[name] = true
-		fmt.Fprintf(&w.zone, "%s TXT %s\n", name, quotedText(record))
+		fmt.Fprintf(&w.Zone, "%s TXT %s\n", name, quotedText(record))
 	}
 }
 
-// publicKey is the value of p= of the Ed25519 key.
-func (w *workshop) publicKey() string {
+// PublicKey is the value of p= of the Ed25519 key.
+func (w *Workshop) PublicKey() string {
 	_, p, _ := strings.Cut(signers()["ed25519"].record, "p=")
 	return p
 }
@@ -95,9 +95,9 @@ func quotedText(s string) string {
 	return strings.Join(append(out, `"`+s+`"`), " ")
 }
 
-// sign obeys one line of the part "sign". "stale" signs the message as it was
+// Sign obeys one line of the part "sign". "stale" signs the message as it was
 // before somebody changed it; "raw" gives all tags.
-func (w *workshop) sign(line string) {
+func (w *Workshop) Sign(line string) {
 	if tags, ok := strings.CutPrefix(line, "raw "); ok {
 		w.raw(tags)
 		return
@@ -125,19 +125,19 @@ func (w *workshop) sign(line string) {
 		case "stale":
 			stale = true
 		default:
-			w.t.Fatalf("sign: unknown word %q", word)
+			w.T.Fatalf("sign: unknown word %q", word)
 		}
 	}
 	o.Signer = signers()[key].Signer
-	msg := w.msg
+	msg := w.Msg
 	if stale {
 		msg += "The last line of the original.\r\n"
 	}
 	var out bytes.Buffer
 	if err := msgauth.Sign(&out, strings.NewReader(msg), &o); err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	w.msg = strings.TrimSuffix(out.String(), msg) + w.msg
+	w.Msg = strings.TrimSuffix(out.String(), msg) + w.Msg
 	if publish {
 		w.publish(o.Selector, o.Domain, signers()[key].record)
 	}
@@ -145,17 +145,17 @@ func (w *workshop) sign(line string) {
 
 // raw signs with tags that the library would not write. "%BH%" stands for the
 // body hash; c=relaxed/relaxed, or simple where c= is not given.
-func (w *workshop) raw(tags string) {
+func (w *Workshop) raw(tags string) {
 	parsed, err := sig.ParseTags(tags)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	get := func(name string) string { v, _ := parsed.Get(name); return v }
 	canon := sig.Simple
 	if get("c") != "" {
 		canon = sig.Relaxed
 	}
-	h, body := split(w.msg)
+	h, body := Split(w.Msg)
 	if l, err := strconv.Atoi(get("l")); err == nil {
 		body = body[:l]
 	}
@@ -164,7 +164,7 @@ func (w *workshop) raw(tags string) {
 	bh := b.Sum()
 	tags = strings.ReplaceAll(tags, "%BH%", base64.StdEncoding.EncodeToString(bh[:]))
 	if parsed, err = sig.ParseTags(tags); err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	key := signers()[strings.TrimSuffix(get("a"), "-sha256")]
 	var names []string
@@ -174,15 +174,15 @@ func (w *workshop) raw(tags string) {
 	own := mail.Field{Name: "DKIM-Signature", Value: " " + tags}
 	ix := sig.NewIndex(append(mail.Header{own}, h...))
 	sum := ix.Hash(ix.Pick(names, 0), own, canon)
-	w.msg = "DKIM-Signature: " + tags + key.sum(w.t, sum[:]) + "\r\n" + w.msg
+	w.Msg = "DKIM-Signature: " + tags + key.sum(w.T, sum[:]) + "\r\n" + w.Msg
 	if !strings.ContainsAny(get("d"), `"<>@(`) {
 		w.publish(get("s"), mail.CanonicalDomain(get("d")), key.record)
 	}
 }
 
-// seal obeys one line of the part "arc": "d= s= i= [cv=] RESULTS", where the
+// Seal obeys one line of the part "arc": "d= s= i= [cv=] RESULTS", where the
 // rest of the line is what the sealer says that it found.
-func (w *workshop) seal(line string) {
+func (w *Workshop) Seal(line string) {
 	var d, s, cv, results string
 	i := 0
 	words := strings.Fields(line)
@@ -206,7 +206,7 @@ func (w *workshop) seal(line string) {
 		cv = map[bool]string{true: "none", false: "pass"}[i == 1]
 	}
 	key := signers()["ed25519"]
-	h, body := split(w.msg)
+	h, body := Split(w.Msg)
 	b := sig.NewBody(sig.Relaxed)
 	b.Write([]byte(body))
 	bh := b.Sum()
@@ -216,15 +216,15 @@ func (w *workshop) seal(line string) {
 		base64.StdEncoding.EncodeToString(bh[:]))}
 	ix := sig.NewIndex(append(mail.Header{ams}, h...))
 	sum := ix.Hash(ix.Pick([]string{"from", "to", "subject"}, 0), ams, sig.Relaxed)
-	ams.Value += key.sum(w.t, sum[:])
+	ams.Value += key.sum(w.T, sum[:])
 	as := mail.Field{Name: "ARC-Seal", Value: fmt.Sprintf(" i=%d; a=ed25519-sha256; cv=%s; d=%s; s=%s; b=", i, cv, d, s)}
 	buf := sealedSets(h, i)
 	for _, f := range []mail.Field{aar, ams, as} {
 		buf = sig.AppendField(buf, f.Name, f.Value, sig.Relaxed)
 	}
 	digest := sha256.Sum256(buf[:len(buf)-2])
-	as.Value += key.sum(w.t, digest[:])
-	w.msg = string(mail.Header{as, ams, aar}.Bytes()) + w.msg
+	as.Value += key.sum(w.T, digest[:])
+	w.Msg = string(mail.Header{as, ams, aar}.Bytes()) + w.Msg
 	w.publish(s, d, key.record)
 }
 
