@@ -23,6 +23,20 @@ func (b *Book) Run(ctx context.Context) {
 	wg.Wait()
 }
 
+// Probe probes the zones once, for who asks a single question. Status tells what
+// came of it.
+func (b *Book) Probe(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, z := range b.zones {
+		wg.Go(func() {
+			if o, why := b.probe(ctx, z); ctx.Err() == nil {
+				b.change(z, func(h health) health { return h.afterProbe(o, why) })
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // watch probes one zone.
 func (b *Book) watch(ctx context.Context, z *zone) {
 	for misses := 0; ; {

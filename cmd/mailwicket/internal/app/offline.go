@@ -10,12 +10,14 @@ import (
 	"mailwicket/filter"
 	"mailwicket/filter/dns"
 	dnsclient "mailwicket/filter/dns/client"
+	"mailwicket/filter/dnsbl"
 	"mailwicket/filter/list"
 )
 
 // OfflineOptions say what an engine without a server works with.
 type OfflineOptions struct {
 	Resolver dns.Resolver // nil asks the configured servers
+	Env      func(string) string
 	Observer filter.Observer
 	Greylist bool // ask an empty greylist in memory; otherwise greylisting is skipped
 }
@@ -45,6 +47,16 @@ func Offline(ctx context.Context, c *config.Config, o OfflineOptions) (*filter.E
 	}
 	ec := engineConfig(c, p)
 	ec.Resolver, ec.Lists, ec.Defers, ec.Log, ec.Observer = o.Resolver, lists, filter.NewDefers(), log, o.Observer
+	zones, err := c.Zones(o.Env)
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	if len(zones) > 0 {
+		book := dnsbl.New(zones, dnsbl.Options{Resolver: o.Resolver, Log: log})
+		book.Probe(ctx)
+		ec.DNSBL = book
+	}
 	if o.Greylist {
 		ec.Greylist = memoryGreylist(c.Greylist, log)
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -63,12 +64,12 @@ func (c checkCmd) Run(s Streams) error {
 	ctx, stop := s.context()
 	defer stop()
 	last := &lastRecord{}
-	eng, closeEngine, err := app.Offline(ctx, cfg, app.OfflineOptions{Resolver: resolver, Observer: last, Greylist: c.Greylist})
+	eng, closeEngine, err := app.Offline(ctx, cfg, app.OfflineOptions{Resolver: resolver, Env: os.Getenv, Observer: last, Greylist: c.Greylist})
 	if err != nil {
 		return err
 	}
 	defer closeEngine()
-	plan := c.play(ctx, eng, addr, raw)
+	plan := c.play(ctx, eng, mail.Conn{Addr: addr, Port: 25000, HostName: mail.CanonicalDomain(c.PTR), MTAName: cmp.Or(cfg.AuthservID, hostName())}, raw)
 	return c.print(s.Out, last.r, plan)
 }
 
@@ -116,11 +117,11 @@ func zoneResolver(path string) (dns.Resolver, error) {
 
 // play drives one session through all stages, as the MTA would: a refused
 // recipient ends there, the others go on.
-func (c checkCmd) play(ctx context.Context, eng *filter.Engine, addr netip.Addr, raw []byte) filter.Plan {
+func (c checkCmd) play(ctx context.Context, eng *filter.Engine, conn mail.Conn, raw []byte) filter.Plan {
 	sess := eng.Open(ctx)
 	defer sess.Close()
 	over := func(a filter.Answer) bool { return a.Verdict >= policy.Discard }
-	a := sess.Connect(ctx, mail.Conn{Addr: addr, Port: 25000, HostName: mail.CanonicalDomain(c.PTR), MTAName: hostName()})
+	a := sess.Connect(ctx, conn)
 	if over(a) {
 		return filter.Plan{Answer: a}
 	}
