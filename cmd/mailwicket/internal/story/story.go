@@ -26,6 +26,7 @@ type Options struct {
 func Write(w io.Writer, r *filter.Record, o Options) {
 	p := printer{w}
 	p.head(r)
+	p.words(r)
 	p.facts(r)
 	p.greylist(r, o.Now)
 	p.decisions(r, o.Brief)
@@ -121,6 +122,13 @@ func (p printer) head(r *filter.Record) {
 	}
 	if len(r.Degraded) > 0 {
 		p.line("without an answer from: %s", strings.Join(r.Degraded, ", "))
+	}
+}
+
+func (p printer) words(r *filter.Record) {
+	p.section("in short")
+	for _, s := range Words(r) {
+		p.line("%s", s)
 	}
 }
 

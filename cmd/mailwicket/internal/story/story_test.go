@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"mailwicket/filter"
+	"mailwicket/filter/author"
 	"mailwicket/filter/dns"
 	"mailwicket/filter/fact"
 	"mailwicket/filter/mail"
@@ -161,6 +162,15 @@ func TestTimePasses(t *testing.T) {
 	for now, want := range map[time.Time]string{{}: "3m0s left", noon: "3m0s left", noon.Add(170 * time.Second): "10s left", noon.Add(time.Hour): " 0s left"} {
 		if got := tell(r, Options{Now: now}); !strings.Contains(got, want) {
 			t.Errorf("at %v there is no %q in\n%s", now, want, got)
+		}
+	}
+}
+
+// TestDefectWords: each breach of the grammar has words, or is told with the author.
+func TestDefectWords(t *testing.T) {
+	for _, d := range append(author.DefectWords(), "header_too_large", "too_many_fields") {
+		if _, ok := defectWords[d]; !ok {
+			t.Errorf("no words for %s", d)
 		}
 	}
 }
