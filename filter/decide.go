@@ -120,7 +120,7 @@ func (s *Session) atConnection(ctx context.Context, stage mail.Stage) Answer {
 		n.exempt, n.helo = exemption{d.Rule, d.Reason}, stage == mail.StageHelo
 	case policy.Tempfail, policy.Reject:
 		// The MTA refuses every later MAIL by itself: the story ends here.
-		r := &Record{Ref: ref, Start: n.info.Start, Took: s.e.Now().Sub(n.info.Start),
+		r := &Record{Ref: ref, Host: s.e.Host, Start: n.info.Start, Took: s.e.Now().Sub(n.info.Start),
 			Facts: s.facts(stage, nil), Verdict: d.Verdict, Rule: d.Rule, Reason: d.Reason,
 			Decisions: slices.Clone(n.decided), Checks: slices.Clone(n.checks)}
 		r.DNS, r.DNSDropped = n.trail.Answers()
@@ -254,7 +254,7 @@ func (s *Session) finish(complete bool) {
 		m.arc.Abort()
 	}
 	m.cancel()
-	r := &Record{Ref: m.ref, Start: m.start, Took: s.e.Now().Sub(m.start), Complete: complete,
+	r := &Record{Ref: m.ref, Host: s.e.Host, Start: m.start, Took: s.e.Now().Sub(m.start), Complete: complete,
 		Facts:   set,
 		Verdict: m.verdict, Rule: m.rule, Reason: m.reason,
 		Decisions: append(slices.Clone(s.conn.decided), m.decided...), Removed: m.removed}

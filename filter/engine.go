@@ -73,6 +73,7 @@ type Config struct {
 	DNSBL    DNSBL      // optional
 	Defers   *Defers    // memory of temporary errors; survives reloads
 
+	Host           string         // names this filter in records
 	AuthservID     string         // "" takes the MTA's name
 	Trusted        []netip.Prefix // networks whose mail is not checked
 	TrustLogin     bool           // authenticated clients are trusted
@@ -152,6 +153,7 @@ type Envelope struct {
 // Record is one message's whole story, as observers get it.
 type Record struct {
 	Ref        string         `json:"ref"`
+	Host       string         `json:"host,omitempty"` // the filter that decided
 	Start      time.Time      `json:"start"`
 	Took       time.Duration  `json:"took"`
 	Complete   bool           `json:"complete"` // the end of message was reached

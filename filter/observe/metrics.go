@@ -55,6 +55,7 @@ type Metrics struct {
 	ReloadTime    prometheus.Gauge
 	Reloads       *prometheus.CounterVec
 	Journal       *prometheus.CounterVec // result
+	Shared        *prometheus.CounterVec // result
 
 	words    map[string]bool // all results that checks can have
 	versions versions
@@ -106,6 +107,7 @@ func New(reg prometheus.Registerer) *Metrics {
 		ReloadTime:    f.gauge("config_last_reload_success_timestamp_seconds", "When a configuration was last taken."),
 		Reloads:       f.counters("config_reloads_total", "Configuration reads.", "result"),
 		Journal:       f.counters("journal_records_total", "Decisions journalled or dropped.", "result"),
+		Shared:        f.counters("decisions_shared_total", "Decisions given to the other filters over Redis, or dropped.", "result"),
 	}
 }
 

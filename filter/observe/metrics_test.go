@@ -119,6 +119,7 @@ func used() (*Metrics, *prometheus.Registry) {
 	m.Build.WithLabelValues("1", "go").Set(1)
 	m.Reloads.WithLabelValues("ok").Inc()
 	m.Journal.WithLabelValues("written").Inc()
+	m.Shared.WithLabelValues("shared").Inc()
 	return m, reg
 }
 

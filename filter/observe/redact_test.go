@@ -23,7 +23,7 @@ import (
 
 // kept are the texts that stay as they are: names of hosts and domains, words of
 // fixed tables, and what the configuration names.
-var kept = regexp.MustCompile(`^(Ref|Rule|Degraded` +
+var kept = regexp.MustCompile(`^(Ref|Host|Rule|Degraded` +
 	`|Facts\.Conn\.(Session|Name\.Value|PTR\.Value|Trusted\.Value|Helo\.Value|HeloIs\.Value|HeloDNS\.Value|MTA\.(Name|Version))` +
 	`|Facts\.Conn\.TLS\.Value\.(Version|Cipher|CertIssuer)|Facts\.Conn\.Iprev\.Value\.Names` +
 	`|Facts\.Txn\.(QueueID|AuthType|Defects\.Value|Rates\.Value|ListID\.Value|From\.Value\.(Domains|Defect))` +

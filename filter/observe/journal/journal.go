@@ -125,7 +125,7 @@ func (j *Journal) Run(ctx context.Context) {
 // write puts a record on disk. A failure is logged when it begins and when it is
 // over, not for each record.
 func (j *Journal) write(w *writer, r *filter.Record, before bool) (failed bool) {
-	b, err := encode(j.c.Redact, r)
+	b, err := Encode(j.c.Redact, r)
 	if err == nil {
 		err = w.append(b)
 	}
@@ -143,10 +143,10 @@ func (j *Journal) write(w *writer, r *filter.Record, before bool) (failed bool) 
 	return false
 }
 
-// encode gives the record's line. "<" and ">" stay as they are, so that a
+// Encode gives the record's line, redacted where redact is not nil. "<" and ">" stay as they are, so that a
 // Message-ID can be searched for with grep. A panic is an error: nobody else would
 // catch it here, and mail must not stop for the journal.
-func encode(redact func(*filter.Record) *filter.Record, r *filter.Record) (_ []byte, err error) {
+func Encode(redact func(*filter.Record) *filter.Record, r *filter.Record) (_ []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("journal line: panic: %v", v)

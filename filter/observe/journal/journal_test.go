@@ -51,14 +51,14 @@ func open(t *testing.T, c Config) *writer {
 
 func (w *writer) put(t *testing.T, ref string) {
 	t.Helper()
-	b, err := encode(nil, record(ref, w.c.Now()))
+	b, err := Encode(nil, record(ref, w.c.Now()))
 	check(t, err)
 	check(t, w.append(b))
 }
 
 func lineLen(t *testing.T) int64 {
 	t.Helper()
-	b, err := encode(nil, record("r1", noon))
+	b, err := Encode(nil, record("r1", noon))
 	check(t, err)
 	return int64(len(b))
 }
@@ -249,7 +249,7 @@ func TestUnwritableRecord(t *testing.T) {
 	if strings.Count(log.String(), "journal not written") != 1 || strings.Count(log.String(), "journal written again") != 1 {
 		t.Errorf("logged:\n%s", log)
 	}
-	if _, err := encode(nil, long); !errors.Is(err, ErrTooLong) {
+	if _, err := Encode(nil, long); !errors.Is(err, ErrTooLong) {
 		t.Errorf("a long record: %v", err)
 	}
 }

@@ -84,7 +84,7 @@ func TestRecordsSurvive(t *testing.T) {
 			t.Fatalf("(-written, +read)\n%s", diff)
 		}
 		quick := &filter.Record{}
-		line, err := encode(nil, &r)
+		line, err := Encode(nil, &r)
 		if err != nil || decodeFacts(slices.Clone(line[:len(line)-1]), quick) != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +119,7 @@ func TestRedactedIsJudgedTheSame(t *testing.T) {
 var same = cmp.Options{cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()}
 
 func again(t *rapid.T, r *filter.Record) *filter.Record {
-	line, err := encode(nil, r)
+	line, err := Encode(nil, r)
 	if err != nil {
 		t.Fatal(err)
 	}

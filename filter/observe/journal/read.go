@@ -92,6 +92,18 @@ func scan(in io.Reader, each func(line []byte) error) (skipped int, err error) {
 	}
 }
 
+// Decode reads a line that Encode wrote; one of a later format is ErrVersion.
+func Decode(line []byte) (*filter.Record, error) {
+	if err := version(line); err != nil {
+		return nil, err
+	}
+	r := &filter.Record{}
+	if err := json.Unmarshal(line, r); err != nil {
+		return nil, fmt.Errorf("%w: %w", errForeign, err)
+	}
+	return r, nil
+}
+
 // current is how our lines begin.
 var current = fmt.Appendf(nil, `{"v":%d,`, Version)
 

@@ -18,7 +18,7 @@ import (
 // lineOf gives a record's line.
 func lineOf(tb testing.TB, ref string) string {
 	tb.Helper()
-	b, err := encode(nil, record(ref, noon))
+	b, err := Encode(nil, record(ref, noon))
 	check(tb, err)
 	return string(b)
 }
@@ -150,7 +150,7 @@ func TestFind(t *testing.T) {
 	same := func(ref, rule string, at time.Time) string {
 		r := record(ref, at)
 		r.Rule = rule
-		b, err := encode(nil, r)
+		b, err := Encode(nil, r)
 		check(t, err)
 		return string(b)
 	}
@@ -242,7 +242,7 @@ func FuzzScan(f *testing.F) {
 			if json.Unmarshal(b, &r) != nil {
 				return errForeign
 			}
-			again, err := encode(nil, &r)
+			again, err := Encode(nil, &r)
 			if err != nil {
 				return nil // years that have no text
 			}
@@ -265,7 +265,7 @@ func holdAgain(t *testing.T, line []byte) {
 	if want := facts(slow); !reflect.DeepEqual(want, quick) {
 		t.Fatalf("read slowly %+v\nread quickly %+v", want, quick)
 	}
-	back, err := encode(nil, &slow)
+	back, err := Encode(nil, &slow)
 	check(t, err)
 	if !bytes.Equal(line, back) {
 		t.Fatalf("wrote %s\nthen %s", line, back)

@@ -1,12 +1,17 @@
 package app
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"path/filepath"
+	"strings"
+	"time"
 
+	"mailwicket/filter"
 	"mailwicket/filter/observe/journal"
 )
 
@@ -28,20 +33,49 @@ func (a *App) explain(w http.ResponseWriter, r *http.Request) {
 	case ref == "":
 		http.Error(w, "want ?ref=REFERENCE, a queue id or a Message-ID", http.StatusBadRequest)
 		return
-	case a.journal == nil:
+	case a.journal == nil && a.shared == nil:
 		http.Error(w, "no journal is kept: journal.keep is 0s", http.StatusNotFound)
 		return
 	}
-	rec, err := journal.Find(filepath.Join(a.o.Config.DataDir, "journal"), ref)
+	rec, err := a.find(r.Context(), ref)
 	switch {
+	case rec != nil:
+		answer(w, rec)
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusInternalServerError)
-	case rec == nil:
-		http.Error(w, fmt.Sprintf("no decision %q in the journal, which goes back %s",
-			ref, a.o.Config.Journal.Keep.Std()), http.StatusNotFound)
 	default:
-		answer(w, rec)
+		http.Error(w, fmt.Sprintf("no decision %q in %s", ref, a.searched()), http.StatusNotFound)
 	}
+}
+
+// find looks into our own journal, and then into what all filters share.
+func (a *App) find(ctx context.Context, ref string) (rec *filter.Record, err error) {
+	if a.journal != nil {
+		rec, err = journal.Find(filepath.Join(a.o.Config.DataDir, "journal"), ref)
+	}
+	if rec != nil || a.shared == nil {
+		return rec, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, findLimit)
+	defer cancel()
+	rec, more := a.shared.Find(ctx, ref)
+	return rec, errors.Join(err, more)
+}
+
+// findLimit bounds how long Redis is searched.
+const findLimit = 10 * time.Second
+
+// searched names what find looks into.
+func (a *App) searched() string {
+	c := a.o.Config.Journal
+	var parts []string
+	if a.journal != nil {
+		parts = append(parts, fmt.Sprintf("the journal, which goes back %s", c.Keep.Std()))
+	}
+	if a.shared != nil {
+		parts = append(parts, fmt.Sprintf("the latest %d of all filters in Redis", c.ShareMax))
+	}
+	return strings.Join(parts, ", nor in ")
 }
 
 func (a *App) reloadNow(w http.ResponseWriter, _ *http.Request) {

@@ -32,6 +32,7 @@ import (
 	"mailwicket/filter/milter"
 	"mailwicket/filter/observe"
 	"mailwicket/filter/observe/journal"
+	"mailwicket/filter/observe/journal/stream"
 	"mailwicket/policy"
 )
 
@@ -52,6 +53,7 @@ type App struct {
 	registry *prometheus.Registry
 	board    *board
 	observer filter.Observer
+	host     string // names this filter to the others
 
 	milterSockets []net.Listener
 	adminSocket   net.Listener
@@ -59,6 +61,7 @@ type App struct {
 	resolver      *dnsclient.Client
 	store         *store
 	journal       *journal.Journal
+	shared        *stream.Stream // nil unless decisions are shared
 	defers        *filter.Defers
 	server        *milter.Server
 
@@ -90,6 +93,7 @@ func New(o Options) (_ *App, err error) {
 	a.metrics = observe.New(a.registry)
 	a.metrics.Build.WithLabelValues(o.Version, runtime.Version()).Set(1)
 	a.board = newBoard(a.metrics, o.Log)
+	a.host, _ = os.Hostname() // a filter without a name works as well
 	c := o.Config
 
 	if err := os.MkdirAll(c.DataDir, 0o750); err != nil {
@@ -113,6 +117,9 @@ func New(o Options) (_ *App, err error) {
 			return nil, err
 		}
 		observers = append(observers, a.journal)
+	}
+	if a.shared = a.newStream(); a.shared != nil {
+		observers = append(observers, a.shared)
 	}
 	a.observer = observers
 	if err := a.install(context.Background(), c); err != nil {
@@ -186,18 +193,34 @@ func dnsServers(c config.DNS, log *slog.Logger) []string {
 const (
 	journalFile  = 64 << 20
 	journalQueue = 10_000
+	sharedQueue  = 1_000
 )
 
 func (a *App) newJournal() (*journal.Journal, error) {
 	c := a.o.Config
-	var redact func(*filter.Record) *filter.Record
-	if c.Journal.Redact {
-		redact = observe.Redactor(a.store.secret)
-	}
 	return journal.New(journal.Config{Dir: filepath.Join(c.DataDir, "journal"), Keep: c.Journal.Keep.Std(),
 		MaxFile: min(journalFile, int64(c.Journal.MaxSize)), MaxAll: int64(c.Journal.MaxSize), Queue: journalQueue,
-		Redact: redact, Now: time.Now, Log: a.log,
+		Redact: a.redactor(), Now: time.Now, Log: a.log,
 		Written: func(result string) { a.metrics.Journal.WithLabelValues(result).Inc() }})
+}
+
+// redactor is nil where records are kept as they are.
+func (a *App) redactor() func(*filter.Record) *filter.Record {
+	if !a.o.Config.Journal.Redact {
+		return nil
+	}
+	return observe.Redactor(a.store.secret)
+}
+
+// newStream makes what gives decisions to the other filters; nil where nobody
+// wants that.
+func (a *App) newStream() *stream.Stream {
+	c := a.o.Config.Journal
+	if !c.Share || a.store.redis == nil {
+		return nil
+	}
+	return stream.New(stream.Config{Client: a.store.redis, Max: int64(c.ShareMax), Queue: sharedQueue, Redact: a.redactor(), Log: a.log,
+		Shared: func(result string) { a.metrics.Shared.WithLabelValues(result).Inc() }})
 }
 
 // newServer makes the milter side. Each session takes the engine of the moment
@@ -249,6 +272,9 @@ func (a *App) Run(ctx context.Context) error {
 	running.Go(func() { a.store.run(parts, a.reinstall) })
 	if a.journal != nil {
 		running.Go(func() { a.journal.Run(parts) })
+	}
+	if a.shared != nil {
+		running.Go(func() { a.shared.Run(parts) })
 	}
 	if a.adminSocket != nil {
 		running.Go(func() {

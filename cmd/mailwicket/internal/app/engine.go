@@ -68,7 +68,7 @@ func (a *App) install(ctx context.Context, c *config.Config) error {
 	if next.replays != nil {
 		ec.Replays = next.replays
 	}
-	ec.Log, ec.Observer = a.log, a.observer
+	ec.Log, ec.Observer, ec.Host = a.log, a.observer, a.host
 	next.engine = filter.NewEngine(ec)
 	watching, stop := context.WithCancel(context.Background())
 	next.stop = stop

@@ -210,6 +210,9 @@ type Journal struct {
 	Keep    Duration `yaml:"keep" min:"0s" max:"400d" doc:"How long. 0s keeps none."`
 	MaxSize Size     `yaml:"max_size" min:"1048576" max:"1099511627776" doc:"Most bytes of all files; the oldest go first."`
 	Redact  bool     `yaml:"redact" doc:"Keep hashes in place of addresses and subjects."`
+
+	Share    bool `yaml:"share" doc:"Keep the latest decisions in Redis too, so that every filter there can explain those of the others." restart:"true"`
+	ShareMax int  `yaml:"share_max" min:"100" max:"1000000" doc:"About how many, of all filters together; each takes about 1 KiB of Redis." restart:"true"`
 }
 
 // Log is the program's own log.
@@ -240,7 +243,7 @@ func Default() *Config {
 		Greylist: Greylist{Scope: "suspicious", Delay: Duration(240 * time.Second), RetryWindow: Duration(48 * time.Hour),
 			PassLifetime: Duration(36 * 24 * time.Hour), AutoAllowAfter: 2, Net4: 24, Net6: 64},
 		Reputation:  Reputation{Every: Duration(time.Hour)},
-		Journal:     Journal{Keep: Duration(14 * 24 * time.Hour), MaxSize: 2 << 30},
+		Journal:     Journal{Keep: Duration(14 * 24 * time.Hour), MaxSize: 2 << 30, ShareMax: 10_000},
 		Log:         Log{Format: "text", Level: "info"},
 		TraceHeader: true,
 	}

@@ -29,6 +29,7 @@ func (c *Config) Validate() []policy.Problem {
 	v.zones()
 	v.reputation()
 	v.rates()
+	v.journal()
 	return v.problems
 }
 
@@ -53,6 +54,12 @@ func (v *validator) broken(path string) bool {
 		}
 	}
 	return false
+}
+
+func (v *validator) journal() {
+	if v.c.Journal.Share && v.c.Redis.URL == "" {
+		v.problem("journal.share", "there is no Redis to share decisions over", "set redis.url", "redis.url")
+	}
 }
 
 func (v *validator) milter() {

@@ -98,7 +98,7 @@ func at(p policy.Position) string {
 func (p printer) head(r *filter.Record) {
 	t := r.Facts.Txn
 	fmt.Fprintln(p.w, fact.Clean(r.Ref+"  "+Outcome(r)))
-	p.line("%s, %s in all", r.Start.Format(time.RFC3339), r.Took.Round(time.Microsecond))
+	p.line("%s, %s in all%s", r.Start.Format(time.RFC3339), r.Took.Round(time.Microsecond), by(r.Host))
 	if t.QueueID != "" {
 		p.line("queue id %s", t.QueueID)
 	}
@@ -130,6 +130,13 @@ func (p printer) words(r *filter.Record) {
 	for _, s := range Words(r) {
 		p.line("%s", s)
 	}
+}
+
+func by(host string) string {
+	if host == "" {
+		return ""
+	}
+	return ", by the filter on " + host
 }
 
 // facts prints every field that is known, failed or skipped.
