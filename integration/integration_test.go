@@ -43,7 +43,8 @@ func program(t *testing.T) string {
 	return bin
 }
 
-// TestCases plays every file of cases on the MTAs that it names. The cases of
+// TestCases plays every file of cases on the MTAs that it names, and the howtos
+// that can be carried out. The cases of
 // one MTA share it and go one after the other, the MTAs side by side.
 func TestCases(t *testing.T) {
 	files, err := filepath.Glob("cases/*.txtar")
@@ -53,6 +54,13 @@ func TestCases(t *testing.T) {
 	var cases []*harness.Case
 	for _, f := range files {
 		c, err := harness.ReadCase(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cases = append(cases, c)
+	}
+	for _, howto := range []string{"walkthrough"} {
+		c, err := harness.ReadWalk("../deploy/docs/" + howto + ".md")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,6 +25,9 @@ type Case struct {
 	dialogue, delivered  string
 	log, mtaLog, metrics string
 	lists, messages      map[string]string
+
+	walk  bool        // made of a howto
+	files [][2]string // its further configurations: name, text
 }
 
 var tagLine = regexp.MustCompile(`(?m)^(mta|needs): (.*)$`)

@@ -16,6 +16,7 @@ type player struct {
 	client *Client
 	last   string // the client line that the next reply answers
 	begin  time.Time
+	ref    string // the first that the filter gave, for howtos
 }
 
 func (p *player) hangUp() {
@@ -41,6 +42,13 @@ func (p *player) play(script []string) error {
 		}
 		var err error
 		switch word {
+		case "RUN":
+			want := outputs(script[i+1:])
+			i += len(want)
+			for j := range want {
+				want[j] = p.here(want[j])
+			}
+			err = p.run(p.here(arg), want)
 		case "RETRY":
 			err = p.retry(arg, block)
 		case "PIPELINE":
@@ -110,6 +118,7 @@ func (p *player) step(word, arg string) error {
 	}
 	switch word {
 	case "C:":
+		arg = p.here(arg)
 		p.last = arg
 		return p.client.Line(string(message(arg)))
 	case "S:", "S~", "R:":
@@ -117,7 +126,13 @@ func (p *player) step(word, arg string) error {
 		if err != nil {
 			return fmt.Errorf("after %q: %w", p.last, err)
 		}
-		return checkReply(word, arg, reply)
+		if p.ref == "" {
+			p.ref = anyReference.FindString(reply)
+		}
+		if p.c.walk && p.last == "QUIT" {
+			p.hangUp()
+		}
+		return checkReply(word, p.here(arg), reply)
 	case "DATA":
 		return p.data(arg)
 	case "BDAT":

@@ -142,6 +142,7 @@ type stage struct {
 	world    *World
 	c        *Case
 	mta      *MTA
+	dir      string // of the configuration
 	filter   *Filter
 	vars     *strings.Replacer
 	domain   string // of the recipients
@@ -159,8 +160,8 @@ func (w *World) Play(c *Case, kind string) error {
 		return l.err
 	}
 	id := w.id()
-	s := &stage{world: w, c: c, mta: l.mta, domain: id + ".relay.example", messages: map[string][]byte{}, logFrom: len(l.mta.Log())}
-	dir := filepath.Join(w.dir, id)
+	s := &stage{world: w, c: c, mta: l.mta, dir: filepath.Join(w.dir, id), domain: id + ".relay.example", messages: map[string][]byte{}, logFrom: len(l.mta.Log())}
+	dir := s.dir
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
@@ -178,9 +179,14 @@ func (w *World) Play(c *Case, kind string) error {
 		return err
 	}
 	defer zone.Close()
-	config, err := s.config(zone.Addr())
+	config, err := s.config(s.c.config, zone.Addr())
 	if err != nil {
 		return err
+	}
+	for _, f := range s.c.files {
+		if err := s.writeConfig(f[0], f[1], zone.Addr()); err != nil {
+			return err
+		}
 	}
 	if s.filter, err = startFilter(w.bin, dir, l.mta.Milter, config); err != nil {
 		return err
@@ -213,17 +219,30 @@ func (s *stage) prepare(dir string) (*dnstest.Server, error) {
 	return dnstest.Serve(zone, "")
 }
 
-func (s *stage) config(dns string) (map[string]any, error) {
+func (s *stage) config(text, dns string) (map[string]any, error) {
 	base := map[string]any{}
 	if err := yaml.Unmarshal([]byte(baseConfig), &base); err != nil {
 		return nil, err
 	}
 	base["dns"] = map[string]any{"servers": []any{dns}}
 	own := map[string]any{}
-	if err := yaml.Unmarshal([]byte(s.vars.Replace(s.c.config)), &own); err != nil {
+	if err := yaml.Unmarshal([]byte(s.vars.Replace(text)), &own); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
 	return merge(base, own), nil
+}
+
+// writeConfig puts a further configuration beside the first one.
+func (s *stage) writeConfig(name, text, dns string) error {
+	config, err := s.config(text, dns)
+	if err != nil {
+		return err
+	}
+	b, err := yaml.Marshal(config)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.dir, name), b, 0o644)
 }
 
 // act plays the dialogue and looks at all that came of it.
