@@ -222,6 +222,15 @@ func (m *Metrics) Check(name string, st fact.State, result string, took time.Dur
 	}
 }
 
+// ForgetList drops the series of a list that is there no more.
+func (m *Metrics) ForgetList(name string) {
+	for _, v := range []*prometheus.GaugeVec{m.ListEntries, m.ListLoaded, m.ListSuccess} {
+		v.DeleteLabelValues(name)
+	}
+	m.ListErrors.DeleteLabelValues(name)
+	m.ListFetches.DeletePartialMatch(prometheus.Labels{"list": name})
+}
+
 // StageTook notes the time of an answer.
 func (m *Metrics) StageTook(s mail.Stage, took time.Duration) {
 	m.Stage.WithLabelValues(s.String()).Observe(took.Seconds())

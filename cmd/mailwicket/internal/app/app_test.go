@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -225,6 +226,49 @@ func TestListsDegrade(t *testing.T) {
 	}
 	if got, err := session(t, a, "x@evil.example", 1); err != nil || string(got) != "y" {
 		t.Errorf("after: %s %v", got, err)
+	}
+}
+
+// TestRemovedIsForgotten: a list, its feed and a DNS list that do not work stop
+// being shown when a reload takes them out.
+func TestRemovedIsForgotten(t *testing.T) {
+	dir := t.TempDir()
+	const broken = "lists: [{name: gone, type: domain, url: \"http://127.0.0.1:9/x\", apply: [mail_from]}]\n" +
+		"dnsbl: [{zone: zone.example, type: ip, codes: {\"127.0.0.2\": listed}}]\n"
+	load := atomic.Pointer[func() (*config.Config, []policy.Problem)]{}
+	first, second := parse(t, dir, broken), parse(t, dir, "")
+	load.Store(&first)
+	a := start(t, func() (*config.Config, []policy.Problem) { return (*load.Load())() })
+	names := []string{"source of list gone", "DNS list zone.example"}
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if !slices.ContainsFunc(names, func(n string) bool { return !hasDegraded(a, n) }) {
+			break
+		}
+	}
+	for _, n := range names {
+		if !hasDegraded(a, n) {
+			t.Errorf("%s is not shown: %+v", n, a.board.status())
+		}
+	}
+	load.Store(&second)
+	if err := a.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range a.board.status().Dependencies {
+		if strings.Contains(d.Name, "gone") || strings.Contains(d.Name, "zone.example") {
+			t.Errorf("%s is still shown", d.Name)
+		}
+	}
+	families, err := a.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			if s := m.String(); strings.Contains(s, `"gone"`) || strings.HasSuffix(f.GetName(), "_degraded") && strings.Contains(s, "zone.example") {
+				t.Errorf("%s is still measured: %s", f.GetName(), s)
+			}
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,11 +41,7 @@ func (a *App) reload() error {
 	if err := a.install(context.Background(), c); err != nil {
 		return err
 	}
-	for _, l := range old.config.Lists {
-		if !a.live.Load().has(l.Name) {
-			a.board.forget("list " + l.Name)
-		}
-	}
+	a.forget(old, a.live.Load())
 	if keys := config.RestartKeys(a.o.Config, c); len(keys) > 0 {
 		a.log.Warn("changed keys that need a restart", slog.String("keys", strings.Join(keys, ", ")))
 	}
@@ -52,13 +49,36 @@ func (a *App) reload() error {
 	return nil
 }
 
-func (l *inForce) has(name string) bool {
-	for _, x := range l.config.Lists {
-		if x.Name == name {
-			return true
+// forget drops what was shown of lists and zones that are in force no more.
+func (a *App) forget(old, now *inForce) {
+	kept := now.dependencies()
+	for _, name := range old.dependencies() {
+		if !slices.Contains(kept, name) {
+			a.board.forget(name)
 		}
 	}
-	return false
+	for _, l := range old.config.Lists {
+		if !slices.ContainsFunc(now.config.Lists, func(x config.List) bool { return x.Name == l.Name }) {
+			a.metrics.ForgetList(l.Name)
+		}
+	}
+}
+
+// dependencies are the names under which lists and zones are on the board.
+func (l *inForce) dependencies() []string {
+	var names []string
+	for _, x := range l.config.Lists {
+		names = append(names, listName(x.Name))
+		if x.File == "" {
+			names = append(names, sourceName(x.Name))
+		}
+	}
+	if l.zones != nil {
+		for _, z := range l.zones.Status() {
+			names = append(names, zoneName(z.Name))
+		}
+	}
+	return names
 }
 
 const watchEvery = 2 * time.Second

@@ -16,6 +16,21 @@ import (
 	"mailwicket/filter/list/redislist"
 )
 
+// Names on the board.
+func listName(list string) string   { return "list " + list }
+func sourceName(list string) string { return "source of list " + list }
+func zoneName(zone string) string   { return "DNS list " + zone }
+
+// tellFeeds shows since when feeds have not been good, also where that was before
+// this start: an alert hangs on it.
+func (a *App) tellFeeds(b *list.Book) {
+	for _, s := range b.Status() {
+		if !s.LastSuccess.IsZero() {
+			a.metrics.ListSuccess.WithLabelValues(s.Name).Set(float64(s.LastSuccess.Unix()))
+		}
+	}
+}
+
 // newLists makes the lists of a configuration, empty as yet.
 func (a *App) newLists(c *config.Config) *list.Book {
 	return list.New(c.ListConfigs(), list.Options{Log: a.log, Now: time.Now, Redis: a.store.lists(),
@@ -23,11 +38,11 @@ func (a *App) newLists(c *config.Config) *list.Book {
 			Loaded: func(name string, entries, bad int, at time.Time) {
 				a.metrics.ListEntries.WithLabelValues(name).Set(float64(entries))
 				a.metrics.ListLoaded.WithLabelValues(name).Set(float64(at.Unix()))
-				a.board.set("list "+name, true, "")
+				a.board.set(listName(name), true, "")
 			},
 			Failed: func(name string, err error) {
 				a.metrics.ListErrors.WithLabelValues(name).Inc()
-				a.board.set("list "+name, false, err.Error())
+				a.board.set(listName(name), false, err.Error())
 			},
 			Fetched: func(name string, result feed.Result, _ time.Duration) {
 				a.metrics.ListFetches.WithLabelValues(name, string(result)).Inc()
@@ -37,10 +52,10 @@ func (a *App) newLists(c *config.Config) *list.Book {
 			},
 			Source: func(name string, err error) {
 				if err != nil {
-					a.board.set("source of list "+name, false, err.Error())
+					a.board.set(sourceName(name), false, err.Error())
 					return
 				}
-				a.board.set("source of list "+name, true, "")
+				a.board.set(sourceName(name), true, "")
 			},
 		}})
 }
@@ -61,7 +76,7 @@ func (a *App) newZones(c *config.Config) (*dnsbl.Book, error) {
 		Lookup: func(zone, outcome string, _ time.Duration) {
 			a.metrics.DNSBLLookups.WithLabelValues(zone, outcome).Inc()
 		},
-		Health: func(zone string, ok bool, why string) { a.board.set("DNS list "+zone, ok, why) },
+		Health: func(zone string, ok bool, why string) { a.board.set(zoneName(zone), ok, why) },
 		Own: func(addr netip.Addr, zone string, listed bool) {
 			v := 0.0
 			if listed {
