@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/cmd/mailwicket/internal/config/ruleset"
 	"mailwicket/filter"
 	"mailwicket/filter/dmarc"
 	"mailwicket/policy"
@@ -16,7 +17,7 @@ import (
 // Compile gives the policy that a configuration asks for, or what is wrong with
 // its rules.
 func Compile(c *config.Config) (*policy.Policy, []policy.Problem) {
-	rules, err := c.PolicyRules()
+	rules, err := ruleset.Of(c)
 	if err != nil {
 		return nil, []policy.Problem{{At: policy.Position{File: c.File}, Path: "profile", Message: err.Error()}}
 	}

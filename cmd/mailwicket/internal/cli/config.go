@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"os"
 
-	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/cmd/mailwicket/internal/config/manual"
+	"mailwicket/cmd/mailwicket/internal/config/ruleset"
 	"mailwicket/policy/rulefile"
 )
 
@@ -36,7 +37,7 @@ func (c configCheckCmd) Run(s Streams) error {
 	if err != nil {
 		return err
 	}
-	rules, err := cfg.PolicyRules()
+	rules, err := ruleset.Of(cfg)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (c configRulesCmd) Run(s Streams) error {
 	if err != nil {
 		return err
 	}
-	rules, err := cfg.PolicyRules()
+	rules, err := ruleset.Of(cfg)
 	if err != nil {
 		return err
 	}
@@ -90,13 +91,13 @@ func (c configRulesCmd) Run(s Streams) error {
 type configExampleCmd struct{}
 
 func (configExampleCmd) Run(s Streams) error {
-	_, err := s.Out.Write(config.Example())
+	_, err := s.Out.Write(manual.Example())
 	return err
 }
 
 type configReferenceCmd struct{}
 
 func (configReferenceCmd) Run(s Streams) error {
-	_, err := s.Out.Write(config.Reference())
+	_, err := s.Out.Write(manual.Reference())
 	return err
 }

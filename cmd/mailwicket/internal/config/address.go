@@ -6,53 +6,28 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"mailwicket/cmd/mailwicket/internal/config/keys"
 )
-
-// hidden stands in place of a password.
-const hidden = "xxxxx"
-
-// hideURL takes the password out of a URL, and whatever may be one.
-func hideURL(s string) string {
-	i := strings.LastIndexByte(s, '@')
-	if i < 0 {
-		return s
-	}
-	scheme, rest, ok := strings.Cut(s[:i], "://")
-	if !ok {
-		return hidden + s[i:]
-	}
-	if user, _, ok := strings.Cut(rest, ":"); ok {
-		return scheme + "://" + user + ":" + hidden + s[i:]
-	}
-	return scheme + "://" + hidden + s[i:]
-}
-
-// hideQuery takes the parameters off a URL.
-func hideQuery(s string) string {
-	if before, _, ok := strings.Cut(s, "?"); ok {
-		return before + "?" + hidden
-	}
-	return s
-}
 
 // hideFeed takes login and parameters out of the URL of a feed. Other than in
 // those of Redis, an @ may be part of the path.
 func hideFeed(s string) string {
 	u, err := url.Parse(s)
 	if err != nil || u.Opaque != "" {
-		return hideQuery(hideURL(s))
+		return keys.HideQuery(keys.HideURL(s))
 	}
 	if u.User == nil && u.RawQuery == "" && u.Fragment == "" {
 		return s
 	}
 	if u.User != nil {
-		u.User = url.User(hidden)
+		u.User = url.User(keys.Hidden)
 	}
 	if u.RawQuery != "" {
-		u.RawQuery = hidden
+		u.RawQuery = keys.Hidden
 	}
 	if u.Fragment != "" {
-		u.Fragment, u.RawFragment = hidden, ""
+		u.Fragment, u.RawFragment = keys.Hidden, ""
 	}
 	return u.String()
 }

@@ -1,31 +1,31 @@
-// Package config is the one YAML file: its keys with their defaults, strict
-// reading that finds all problems at once, each with line, column and a hint,
-// and the printing of it. It opens no file but the one it reads and those that
-// hold secrets, and asks no DNS.
+// Package config is the one YAML file: its keys with their defaults, what they
+// mean together, and the printing of it. It opens no file but the one it reads and
+// those that hold secrets, and asks no DNS.
 //
-// The struct tags are the manual: doc says what a key is for, in the words that
-// `config reference` and `config example` print.
+// Package keys reads the file along the struct tags, package manual makes the
+// documents of them, and package ruleset the rules that the keys stand for.
 package config
 
 import (
 	"net/netip"
 	"time"
 
+	"go.yaml.in/yaml/v4"
+
+	"mailwicket/cmd/mailwicket/internal/config/keys"
 	"mailwicket/filter/dnsbl"
 	"mailwicket/filter/limit"
 	"mailwicket/filter/list"
 	"mailwicket/filter/list/feed"
 	"mailwicket/policy"
+	"mailwicket/policy/rulefile"
 )
 
-// Duration is a time.Duration that is written 240s, 5m, 48h, 36d or 2w.
-type Duration time.Duration
-
-// Std gives the standard library's type.
-func (d Duration) Std() time.Duration { return time.Duration(d) }
+// Duration is written 240s, 5m, 48h, 36d or 2w.
+type Duration = keys.Duration
 
 // Size is a number of bytes that is written 512KiB, 10MiB or plainly.
-type Size int64
+type Size = keys.Size
 
 // Secret is text that is never printed.
 type Secret string
@@ -165,7 +165,7 @@ type List struct {
 	MaxBytes Size         `yaml:"max_bytes" min:"1024" max:"2147483648" sparse:"true" preset:"256MiB" doc:"With url: more than this, unpacked, is refused."`
 	Guard    feed.Guard   `yaml:"guard" enum:"all,size,off" sparse:"true" preset:"all" doc:"With url: what else is refused. size: less than half or more than twice as many entries as before. all: that, and lists that hold a large mail provider or one of canaries. off: nothing."`
 	Canaries []string     `yaml:"canaries" doc:"With url and guard all: domains, addresses or networks of your own and of your partners, which a list must never hold."`
-	Apply    []list.Point `yaml:"apply" preset:"all that fit" doc:"Where it is looked up: client, helo, ptr, mail_from, rcpt, header_from, dkim. Empty takes all that fit its type, but for rcpt."`
+	Apply    []list.Point `yaml:"apply" enum:"client,helo,ptr,mail_from,rcpt,header_from,dkim" later:"links" preset:"all that fit" doc:"Where it is looked up: client, helo, ptr, mail_from, rcpt, header_from, dkim. Empty takes all that fit its type, but for rcpt."`
 	Do       string       `yaml:"do" default:"reject" enum:"reject,tempfail,quarantine,discard,accept,suspicious,tag,none" doc:"What a hit does. accept holds only for names that are authenticated. suspicious leaves it to greylisting, tag adds X-Mailwicket-Tags, none leaves it to your rules."`
 	Mode     string       `yaml:"mode" default:"enforce" enum:"enforce,observe,off" doc:"observe only tells what would have been done; off does not read it."`
 }
@@ -176,7 +176,7 @@ type Zone struct {
 	Name    string            `yaml:"name" preset:"the zone" doc:"Its name in rules, tags, logs and metrics. A zone that is given twice, with other codes, needs two."`
 	Type    dnsbl.Type        `yaml:"type" required:"true" enum:"ip,domain" doc:"What it lists: addresses of clients, or domains."`
 	Codes   map[string]string `yaml:"codes" required:"true" doc:"Answers that are hits, and what they are called: 127.0.0.2, 127.0.0.2-11, 127.0.0.0/24, or 127.0.0.0&4 for one bit. The operator's manual tells them. Other answers are no hits."`
-	Apply   []list.Point      `yaml:"apply" enum:"helo,ptr,mail_from,header_from,dkim" preset:"all" doc:"Of domain zones: the names that it is asked for, helo, ptr, mail_from, header_from, dkim. Empty takes all."`
+	Apply   []list.Point      `yaml:"apply" enum:"helo,ptr,mail_from,header_from,dkim" later:"links" preset:"all" doc:"Of domain zones: the names that it is asked for, helo, ptr, mail_from, header_from, dkim. Empty takes all."`
 	Weight  float64           `yaml:"weight" default:"1" min:"0.01" max:"1000" doc:"What a hit adds to dnsbl.score."`
 	KeyFile string            `yaml:"key_file" doc:"File with the key, for operators that want one in front of the zone. The key may also be given by MAILWICKET_DNSBL_KEY_NAME in the environment, NAME in capitals and with _ for hyphens and dots."`
 	Ask     dnsbl.Form        `yaml:"ask" enum:"registered,name" sparse:"true" preset:"registered" doc:"Of domain zones: ask for the registered domain (example.co.uk for mail.example.co.uk), or for the name as it is."`
@@ -202,8 +202,15 @@ type Rate struct {
 	Mode  string      `yaml:"mode" default:"enforce" enum:"enforce,observe,off" doc:"observe only tells what would have been done; off does not count."`
 }
 
-// Rules are the user's own.
+// Rules are the user's own. They have a form of their own.
 type Rules []policy.Rule
+
+// Read implements keys.Own.
+func (r *Rules) Read(file string, n *yaml.Node, path string) []policy.Problem {
+	rules, problems := rulefile.Node(file, n, path)
+	*r = rules
+	return problems
+}
 
 // Journal is where decisions are kept.
 type Journal struct {

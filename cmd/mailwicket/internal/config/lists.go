@@ -12,9 +12,9 @@ import (
 	"mailwicket/filter/list/feed"
 )
 
-// fill gives a list the points that fit it where none are named, and a feed what
+// Fill gives a list the points that fit it where none are named, and a feed what
 // it does not say.
-func (l *List) fill() {
+func (l *List) Fill() {
 	if l.URL != "" {
 		l.fillFeed()
 	}

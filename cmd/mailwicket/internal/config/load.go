@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"mailwicket/cmd/mailwicket/internal/config/keys"
 	"mailwicket/greylist/redisstore/redisurl"
 	"mailwicket/policy"
 )
@@ -110,7 +111,7 @@ func (c *Config) Resolve(path string) string {
 // Position tells where a key stands, such as "lists[1].file". For one that is
 // not given it is the place of the nearest section that is.
 func (c *Config) Position(path string) policy.Position {
-	for ; path != ""; path = parent(path) {
+	for ; path != ""; path = keys.Parent(path) {
 		if at, ok := c.at[path]; ok {
 			return at
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"mailwicket/cmd/mailwicket/internal/config/keys"
 	"mailwicket/filter/list"
 	"mailwicket/policy"
 )
@@ -83,11 +84,11 @@ lists: [{name: 5 5, type: hosts, file: f, apply: [client]}]
 // A file that is no configuration does not fill the screen.
 func TestTooManyProblems(t *testing.T) {
 	_, problems := Parse("f", []byte(strings.Repeat("x: 1\n", 2000)))
-	if n := len(problems); n != maxProblems+1 || !strings.HasPrefix(problems[n-1].Message, "too many problems") {
+	if n := len(problems); n != keys.MaxProblems+1 || !strings.HasPrefix(problems[n-1].Message, "too many problems") {
 		t.Errorf("%d problems, the last is %q", n, problems[n-1])
 	}
 	_, problems = Parse("f", []byte("dns: {servers: ["+strings.Repeat("[],", 1000)+"]}"))
-	if n := len(problems); n != maxProblems+1 {
+	if n := len(problems); n != keys.MaxProblems+1 {
 		t.Errorf("%d problems", n)
 	}
 }

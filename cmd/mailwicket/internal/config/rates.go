@@ -6,12 +6,12 @@ import (
 	"strings"
 	"time"
 
+	"mailwicket/cmd/mailwicket/internal/config/keys"
 	"mailwicket/filter/limit"
-	"mailwicket/policy"
 )
 
-// fill gives a limit the unit that its rate implies.
-func (r *Rate) fill() {
+// Fill gives a limit the unit that its rate implies.
+func (r *Rate) Fill() {
 	if r.Unit != "" {
 		return
 	}
@@ -26,7 +26,7 @@ func (r Rate) limit() (l limit.Limit, key string, err error) {
 	if err != nil {
 		return l, "limit", err
 	}
-	burst, err := parseSize(r.Burst)
+	burst, err := keys.ParseSize(r.Burst)
 	switch {
 	case err != nil:
 		return l, "burst", errors.New("want a number such as 50, or a size such as 1MiB")
@@ -84,56 +84,4 @@ func (v *validator) limit(path string, l limit.Limit) {
 			v.problem(path+"."+key, message, "", about...)
 		}
 	}
-}
-
-// rateRules gives one rule for each limit. Bytes are known at the end of the
-// message, the others at RCPT.
-func (c *Config) rateRules() []policy.Rule {
-	var rules []policy.Rule
-	for i, r := range c.Rates {
-		if r.Do == "none" {
-			continue
-		}
-		field := "rates.exceeded"
-		if r.Unit == limit.Bytes {
-			field = "rates.size_exceeded"
-		}
-		mode, _ := policy.ParseMode(r.Mode)
-		rules = append(rules, policy.Rule{
-			Name: "rate-" + r.Name, Auto: true, Mode: mode, At: c.Position(index("rates", i)), When: is(field, r.Name),
-			Reason: fmt.Sprintf("more than %s %s of %s", r.Limit, r.Unit, r.whose()), Do: r.action()})
-	}
-	return rules
-}
-
-func (r Rate) action() policy.Action {
-	const text = "Too much mail"
-	switch r.Do {
-	case "tag":
-		return policy.Action{Tags: []string{r.Name}}
-	case "reject":
-		return policy.Action{Verdict: policy.Reject, Reply: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: text}}
-	case "quarantine":
-		return policy.Action{Verdict: policy.Quarantine}
-	}
-	return policy.Action{Verdict: policy.Tempfail, Reply: policy.Reply{Code: 450, Enhanced: "4.7.1", Text: text + ", try again later"}}
-}
-
-// whose names what is counted by, with the values that are known when it is
-// decided.
-func (r Rate) whose() string {
-	fields := map[limit.Key]string{limit.Client: "client.ip", limit.Net: "client.ip", limit.Sender: "mail_from.address",
-		limit.SenderDomain: "mail_from.domain", limit.AuthUser: "auth.user"}
-	if r.Unit != limit.Bytes {
-		fields[limit.Rcpt], fields[limit.RcptDomain] = "rcpt.address", "rcpt.domain"
-	}
-	var out []string
-	for _, k := range r.Key {
-		s := string(k)
-		if f := fields[k]; f != "" {
-			s += " {" + f + "}"
-		}
-		out = append(out, s)
-	}
-	return strings.Join(out, ", ")
 }

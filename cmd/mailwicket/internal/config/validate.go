@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"mailwicket/cmd/mailwicket/internal/config/keys"
 	"mailwicket/filter/mail"
 	"mailwicket/greylist/redisstore/redisurl"
 	"mailwicket/policy"
@@ -48,7 +49,7 @@ func (v *validator) problem(path, message, hint string, about ...string) {
 
 // broken tells whether a key, or the section around it, could not be read.
 func (v *validator) broken(path string) bool {
-	for ; path != ""; path = parent(path) {
+	for ; path != ""; path = keys.Parent(path) {
 		if v.c.broken[path] {
 			return true
 		}

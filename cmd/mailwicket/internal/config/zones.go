@@ -12,8 +12,8 @@ import (
 	"mailwicket/filter/mail"
 )
 
-// fill gives a zone what it does not say.
-func (z *Zone) fill() {
+// Fill gives a zone what it does not say.
+func (z *Zone) Fill() {
 	if z.Name == "" {
 		z.Name = mail.CanonicalDomain(z.Zone)
 	}
@@ -160,38 +160,4 @@ func (v *validator) reputation() {
 	if len(own) > 0 && !slices.ContainsFunc(v.c.DNSBL, usable) {
 		v.problem("reputation.own_ips", "there is no zone of type ip to look them up in", "name one in dnsbl", "dnsbl")
 	}
-}
-
-// zonePoint tells of a point of domain zones: the field with the zones' names,
-// and the field with what was looked up.
-func zonePoint(p list.Point) point {
-	switch p {
-	case list.PointHelo:
-		return point{lists: "dnsbl.helo", subject: "{helo.name}"}
-	case list.PointPTR:
-		return point{lists: "dnsbl.name", subject: "{iprev.name}"}
-	case list.PointMailFrom:
-		return point{lists: "dnsbl.mail_from", subject: "{mail_from.domain}"}
-	case list.PointHeaderFrom:
-		return point{lists: "dnsbl.header_from", subject: "{header_from.domain}"}
-	case list.PointDKIM:
-		return point{lists: "dnsbl.dkim", subject: "{dkim.domain}"}
-	}
-	return point{lists: "dnsbl.zones", subject: "{client.ip}"}
-}
-
-// asked gives the points of a zone; one for addresses.
-func (z Zone) asked() []list.Point {
-	if z.Type == dnsbl.IP {
-		return []list.Point{list.PointClient}
-	}
-	return z.Apply
-}
-
-// ruleName is dnsbl-NAME of addresses, dnsbl-NAME-POINT of names.
-func (z Zone) ruleName(p list.Point) string {
-	if z.Type == dnsbl.IP {
-		return "dnsbl-" + z.Name
-	}
-	return "dnsbl-" + z.Name + "-" + string(p)
 }

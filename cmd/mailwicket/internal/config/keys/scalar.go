@@ -1,4 +1,4 @@
-package config
+package keys
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,28 +14,29 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"mailwicket/filter/list"
 	"mailwicket/policy"
 	"mailwicket/policy/rulefile"
 )
 
-// words are the only texts that a key takes; none where it takes any.
-func words(t reflect.Type, tag reflect.StructTag) []string {
+// Duration is a time.Duration that is written 240s, 5m, 48h, 36d or 2w.
+type Duration time.Duration
+
+// Std gives the standard library's type.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// Size is a number of bytes that is written 512KiB, 10MiB or plainly.
+type Size int64
+
+// Words are the only texts that a key takes; none where it takes any.
+func Words(tag reflect.StructTag) []string {
 	if e := tag.Get("enum"); e != "" {
 		return strings.Split(e, ",")
-	}
-	if t == reflect.TypeFor[list.Point]() {
-		var out []string
-		for _, p := range points() {
-			out = append(out, string(p))
-		}
-		return out
 	}
 	return nil
 }
 
-// typeName is how errors and the manual call a key's type.
-func typeName(t reflect.Type) string {
+// TypeName is how errors and the manual call a key's type.
+func TypeName(t reflect.Type) string {
 	switch t {
 	case reflect.TypeFor[Duration]():
 		return "a duration"
@@ -60,11 +62,11 @@ func typeName(t reflect.Type) string {
 
 // wanted says what a key takes, for an error.
 func wanted(t reflect.Type, tag reflect.StructTag) string {
-	if w := words(t, tag); len(w) > 0 {
+	if w := Words(tag); len(w) > 0 {
 		return "one of " + strings.Join(w, ", ")
 	}
-	if r := limits(t, tag); r != "" {
-		return typeName(t) + " from " + r
+	if r := Limits(t, tag); r != "" {
+		return TypeName(t) + " from " + r
 	}
 	switch t {
 	case reflect.TypeFor[Duration]():
@@ -74,18 +76,18 @@ func wanted(t reflect.Type, tag reflect.StructTag) string {
 	case reflect.TypeFor[netip.Prefix]():
 		return "a network such as 192.0.2.0/24"
 	}
-	return typeName(t)
+	return TypeName(t)
 }
 
-// limits is the range of a key, such as "1s to 24h"; "" where it has none.
-func limits(t reflect.Type, tag reflect.StructTag) string {
+// Limits is the range of a key, such as "1s to 24h"; "" where it has none.
+func Limits(t reflect.Type, tag reflect.StructTag) string {
 	lo, hi := tag.Get("min"), tag.Get("max")
 	if t.Kind() == reflect.Slice || lo == "" || hi == "" {
 		return ""
 	}
 	if t == reflect.TypeFor[Size]() {
-		a, _ := parseSize(lo)
-		b, _ := parseSize(hi)
+		a, _ := ParseSize(lo)
+		b, _ := ParseSize(hi)
 		return a.String() + " to " + b.String()
 	}
 	return lo + " to " + hi
@@ -114,7 +116,7 @@ func set(v reflect.Value, n *yaml.Node, tag reflect.StructTag) (hint string, ok 
 		}
 		return setNumber(v, int64(d), tag)
 	case reflect.TypeFor[Size]():
-		s, err := parseSize(n.Value)
+		s, err := ParseSize(n.Value)
 		if err != nil {
 			return err.Error(), false
 		}
@@ -152,10 +154,10 @@ func setBool(v reflect.Value, n *yaml.Node) (hint string, ok bool) {
 }
 
 func setNumber(v reflect.Value, x int64, tag reflect.StructTag) (hint string, ok bool) {
-	if lo := tag.Get("min"); lo != "" && x < bound(v.Type(), lo) {
+	if lo := tag.Get("min"); lo != "" && x < Bound(v.Type(), lo) {
 		return "", false
 	}
-	if hi := tag.Get("max"); hi != "" && x > bound(v.Type(), hi) {
+	if hi := tag.Get("max"); hi != "" && x > Bound(v.Type(), hi) {
 		return "", false
 	}
 	v.SetInt(x)
@@ -177,8 +179,8 @@ func setFloat(v reflect.Value, n *yaml.Node, tag reflect.StructTag) (hint string
 	return "", true
 }
 
-// bound reads a tag's min or max.
-func bound(t reflect.Type, s string) int64 {
+// Bound reads a tag's min or max.
+func Bound(t reflect.Type, s string) int64 {
 	if t == reflect.TypeFor[Duration]() {
 		d, _ := rulefile.ParseDuration(s)
 		return int64(d)
@@ -191,7 +193,7 @@ func setText(v reflect.Value, s string, tag reflect.StructTag) (hint string, ok 
 	if strings.ContainsFunc(s, unicode.IsControl) {
 		return "control characters and line breaks cannot be part of it", false
 	}
-	all := words(v.Type(), tag)
+	all := Words(tag)
 	for _, w := range all {
 		if w == s {
 			v.SetString(s)
@@ -202,8 +204,8 @@ func setText(v reflect.Value, s string, tag reflect.StructTag) (hint string, ok 
 		v.SetString(s)
 		return "", true
 	}
-	if v.Type() == reflect.TypeFor[list.Point]() && s == string(list.PointLinks) {
-		return "links are not looked up by this version", false
+	if slices.Contains(strings.Split(tag.Get("later"), ","), s) && s != "" {
+		return fmt.Sprintf("%q is not supported by this version", s), false
 	}
 	if near := policy.Nearest(s, all); near != "" {
 		return fmt.Sprintf("did you mean %q?", near), false
@@ -239,8 +241,8 @@ var units = []struct {
 
 var errSize = errors.New("write 512KiB, 10MiB, 2GiB, or bytes")
 
-// parseSize reads "10MiB", or a number of bytes.
-func parseSize(s string) (Size, error) {
+// ParseSize reads "10MiB", or a number of bytes.
+func ParseSize(s string) (Size, error) {
 	digits := strings.TrimRight(s, "BKMGTikmgtb ")
 	unit := strings.TrimSpace(s[len(digits):])
 	n, err := strconv.ParseInt(digits, 10, 64)

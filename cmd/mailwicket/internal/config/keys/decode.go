@@ -1,4 +1,4 @@
-package config
+package keys
 
 import (
 	"fmt"
@@ -10,56 +10,51 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"mailwicket/policy"
-	"mailwicket/policy/rulefile"
 )
 
-// Parse reads a configuration over the defaults and gives every problem of its
-// form: syntax, unknown keys, wrong types, values out of range. With problems
-// the configuration holds defaults in their places, and is only good for
-// finding more of them (Validate).
-func Parse(name string, text []byte) (*Config, []policy.Problem) {
-	c := Default()
-	c.File, c.at, c.broken = name, map[string]policy.Position{}, map[string]bool{}
+// Decoded is what came of reading a file.
+type Decoded struct {
+	At       map[string]policy.Position // where each key stands that is given
+	Broken   map[string]bool            // paths whose value could not be read
+	Problems []policy.Problem
+}
+
+// Decode reads a file into a section, which is a pointer to a struct that holds
+// the defaults. Keys with a problem keep theirs. later tells of paths that a later
+// version will know: they may stand there without a value.
+func Decode(name string, text []byte, section any, later func(path string) bool) Decoded {
+	d := &decoder{file: name, root: section, later: later}
+	d.At, d.Broken = map[string]policy.Position{}, map[string]bool{}
 	root, problem := document(name, text)
-	if problem != nil {
-		return c, []policy.Problem{*problem}
+	switch {
+	case problem != nil:
+		d.Problems = []policy.Problem{*problem}
+	case root != nil:
+		d.section(root, "", reflect.ValueOf(section).Elem())
 	}
-	d := &decoder{file: name, at: c.at, broken: c.broken}
-	if root != nil {
-		d.section(root, "", reflect.ValueOf(c).Elem())
-	}
-	for i := range c.Lists {
-		c.Lists[i].fill()
-	}
-	for i := range c.DNSBL {
-		c.DNSBL[i].fill()
-	}
-	for i := range c.Rates {
-		c.Rates[i].fill()
-	}
-	return c, d.problems
+	return d.Decoded
 }
 
-// decoder walks a document along the struct tags of Config.
+// decoder walks a document along the struct tags.
 type decoder struct {
-	file     string
-	at       map[string]policy.Position // where each key stands that is given
-	broken   map[string]bool            // paths that have a problem
-	problems []policy.Problem
+	file  string
+	root  any // the whole, for hints
+	later func(path string) bool
+	Decoded
 }
 
-// maxProblems is as many as anybody would read: files that are no configurations
+// MaxProblems is as many as anybody would read: files that are no configurations
 // at all may have millions.
-const maxProblems = 100
+const MaxProblems = 100
 
 func (d *decoder) problem(n *yaml.Node, path, message, hint string) {
-	d.broken[path] = true
+	d.Broken[path] = true
 	at := policy.Position{File: d.file, Line: n.Line, Col: n.Column}
 	switch {
-	case len(d.problems) < maxProblems:
-		d.problems = append(d.problems, policy.Problem{At: at, Path: path, Message: message, Hint: hint})
-	case len(d.problems) == maxProblems:
-		d.problems = append(d.problems, policy.Problem{At: at, Message: "too many problems: the rest is not told"})
+	case len(d.Problems) < MaxProblems:
+		d.Problems = append(d.Problems, policy.Problem{At: at, Path: path, Message: message, Hint: hint})
+	case len(d.Problems) == MaxProblems:
+		d.Problems = append(d.Problems, policy.Problem{At: at, Message: "too many problems: the rest is not told"})
 	}
 }
 
@@ -75,13 +70,13 @@ func (d *decoder) section(n *yaml.Node, path string, v reflect.Value) {
 		return
 	}
 	given := map[string]policy.Position{}
-	all := fields(v)
-	for i := 0; i+1 < len(n.Content) && len(d.problems) <= maxProblems; i += 2 {
+	all := Of(v)
+	for i := 0; i+1 < len(n.Content) && len(d.Problems) <= MaxProblems; i += 2 {
 		d.key(resolve(n.Content[i]), n.Content[i+1], path, all, given)
 	}
 	for _, f := range all {
-		if _, ok := given[f.name]; f.tag.Get("required") != "" && !ok {
-			d.problem(n, join(path, f.name), "is missing", "")
+		if _, ok := given[f.Name]; f.Tag.Get("required") != "" && !ok {
+			d.problem(n, Join(path, f.Name), "is missing", "")
 		}
 	}
 }
@@ -97,58 +92,58 @@ func required(t reflect.Type) bool {
 }
 
 // key reads one key of a section that may have all of these.
-func (d *decoder) key(k, x *yaml.Node, path string, all []field, given map[string]policy.Position) {
+func (d *decoder) key(k, x *yaml.Node, path string, all []Field, given map[string]policy.Position) {
 	if k.Kind != yaml.ScalarNode {
 		d.problem(k, path, "want the name of a key, got "+got(k), "")
 		return
 	}
-	sub := join(path, k.Value)
+	sub := Join(path, k.Value)
 	at := policy.Position{File: d.file, Line: k.Line, Col: k.Column}
 	if first, ok := given[k.Value]; ok {
 		d.problem(k, sub, "is given twice", fmt.Sprintf("first given at line %d", first.Line))
 		return
 	}
 	given[k.Value] = at
-	i := slices.IndexFunc(all, func(f field) bool { return f.name == k.Value })
+	i := slices.IndexFunc(all, func(f Field) bool { return f.Name == k.Value })
 	switch {
 	case i >= 0:
-		d.at[sub] = at
-		d.value(x, sub, all[i].value, all[i].tag)
-	case later(sub):
+		d.At[sub] = at
+		d.value(x, sub, all[i].Value, all[i].Tag)
+	case d.later(sub):
 		if !vacant(x, 0) {
 			d.problem(k, sub, "is not supported by this version", "take it out: it would have no effect")
 		}
 	case k.Value == "<<":
 		d.problem(k, sub, "merge keys are not read", "write the keys out")
 	default:
-		d.problem(k, sub, "unknown key", nearKey(k.Value, path, all))
+		d.problem(k, sub, "unknown key", d.nearKey(k.Value, path, all))
 	}
 }
 
 // nearKey is the hint for an unknown key.
-func nearKey(name, path string, all []field) string {
+func (d *decoder) nearKey(name, path string, all []Field) string {
 	var names []string
 	for _, f := range all {
-		names = append(names, f.name)
+		names = append(names, f.Name)
 	}
 	if near := policy.Nearest(name, names); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
-	if whole := elsewhere(name); whole != "" && path == "" {
+	if whole := d.elsewhere(name); whole != "" && path == "" {
 		return "did you mean " + whole + "?"
 	}
 	return "known keys here: " + strings.Join(names, ", ")
 }
 
 // elsewhere finds the one section that has a key of that name.
-func elsewhere(name string) string {
+func (d *decoder) elsewhere(name string) string {
 	found := ""
-	for _, f := range allFields() {
-		if f.name == name {
+	for _, f := range All(d.root) {
+		if f.Name == name {
 			if found != "" {
 				return ""
 			}
-			found = f.path
+			found = f.Path
 		}
 	}
 	return found
@@ -158,16 +153,15 @@ func elsewhere(name string) string {
 func (d *decoder) value(n *yaml.Node, path string, v reflect.Value, tag reflect.StructTag) {
 	n = resolve(n)
 	switch {
-	case v.Type() == reflect.TypeFor[Rules]():
-		rules, problems := rulefile.Node(d.file, n, path)
-		d.problems = append(d.problems, problems...)
-		d.broken[path] = d.broken[path] || len(problems) > 0
-		v.Set(reflect.ValueOf(Rules(rules)))
+	case IsOwn(v.Type()):
+		problems := v.Addr().Interface().(Own).Read(d.file, n, path)
+		d.Problems = append(d.Problems, problems...)
+		d.Broken[path] = d.Broken[path] || len(problems) > 0
 	case v.Kind() == reflect.Slice:
 		d.list(n, path, v, tag)
 	case v.Kind() == reflect.Map:
 		d.texts(n, path, v)
-	case isSection(v.Type()):
+	case IsSection(v.Type()):
 		d.section(n, path, v)
 	default:
 		d.scalar(n, path, v, tag)
@@ -189,25 +183,17 @@ func (d *decoder) list(n *yaml.Node, path string, v reflect.Value, tag reflect.S
 		d.problem(n, path, "want a list, got "+got(n), hint)
 		return
 	}
+	t := v.Type()
 	v.SetZero()
 	for i, x := range n.Content {
 		sub := fmt.Sprintf("%s[%d]", path, i)
-		d.at[sub] = policy.Position{File: d.file, Line: x.Line, Col: x.Column}
-		item := reflect.New(v.Type().Elem()).Elem()
-		if isSection(item.Type()) {
-			setDefaults(item)
+		d.At[sub] = policy.Position{File: d.file, Line: x.Line, Col: x.Column}
+		item := reflect.New(t.Elem()).Elem()
+		if IsSections(t) {
+			item = Item(t)
 		}
 		d.value(x, sub, item, tag)
 		v.Set(reflect.Append(v, item))
-	}
-}
-
-// setDefaults fills a list's item from its tags.
-func setDefaults(v reflect.Value) {
-	for _, f := range fields(v) {
-		if word := f.tag.Get("default"); word != "" {
-			set(f.value, &yaml.Node{Kind: yaml.ScalarNode, Value: word}, f.tag)
-		}
 	}
 }
 
@@ -229,7 +215,7 @@ func (d *decoder) texts(n *yaml.Node, path string, v reflect.Value) {
 			d.problem(k, sub, "is given twice", fmt.Sprintf("first given as %q", first))
 			continue
 		}
-		d.at[sub] = policy.Position{File: d.file, Line: k.Line, Col: k.Column}
+		d.At[sub] = policy.Position{File: d.file, Line: k.Line, Col: k.Column}
 		text := reflect.New(v.Type().Elem()).Elem()
 		d.scalar(resolve(n.Content[i+1]), sub, text, "")
 		out[k.Value] = text.String()
@@ -255,4 +241,22 @@ func (d *decoder) scalar(n *yaml.Node, path string, v reflect.Value, tag reflect
 	if hint, ok := set(v, n, tag); !ok {
 		d.problem(n, path, "want "+want+", got "+got(n), hint)
 	}
+}
+
+// vacant tells whether a value asks for nothing, so that it may stand under a
+// key of a later version.
+func vacant(n *yaml.Node, depth int) bool {
+	n = resolve(n)
+	switch n.Kind {
+	case yaml.ScalarNode:
+		return isNull(n) || n.Value == ""
+	case yaml.MappingNode:
+		for i := 1; i < len(n.Content); i += 2 {
+			if depth > 2 || !vacant(n.Content[i], depth+1) {
+				return false
+			}
+		}
+		return true
+	}
+	return n.Kind == yaml.SequenceNode && len(n.Content) == 0
 }

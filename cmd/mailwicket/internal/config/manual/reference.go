@@ -1,10 +1,12 @@
-package config
+package manual
 
 import (
 	"net/netip"
 	"reflect"
 	"strings"
 
+	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/cmd/mailwicket/internal/config/keys"
 	"mailwicket/filter/fact"
 	"mailwicket/filter/mail"
 	"mailwicket/policy"
@@ -18,7 +20,7 @@ Written by ` + "`mailwicket config reference`" + `. The configuration is one YAM
 - Durations are written ` + "`240s`, `5m`, `48h`, `36d` or `2w`" + `, sizes ` + "`512KiB`, `10MiB`, `2GiB`" + ` or as plain bytes,
   networks ` + "`192.0.2.0/24` or `2001:db8::/32`" + `; an address is the network of itself.
 - Relative paths of files begin at the directory of the configuration file.
-- Secrets stand in files of their own (` + "`*_file`" + `) or in the environment (` + "`" + PasswordVariable + "`" + `), and are never printed.
+- Secrets stand in files of their own (` + "`*_file`" + `) or in the environment (` + "`" + config.PasswordVariable + "`" + `), and are never printed.
 - A changed file is read again at once, or on SIGHUP. Keys marked "restart" count from the next start on.
 `
 
@@ -62,13 +64,13 @@ func code(s string) string {
 func (r *reference) keys() {
 	var single [][]string
 	sections := map[string][][]string{}
-	var order []field
-	for _, f := range allFields() {
-		section, _, inside := strings.Cut(strings.ReplaceAll(f.path, "[]", ""), ".")
+	var order []keys.Field
+	for _, f := range keys.All(config.Default()) {
+		section, _, inside := strings.Cut(strings.ReplaceAll(f.Path, "[]", ""), ".")
 		switch {
 		case inside:
 			sections[section] = append(sections[section], keyRow(f))
-		case isSection(f.value.Type()) || isSections(f.value.Type()):
+		case keys.IsSection(f.Value.Type()) || keys.IsSections(f.Value.Type()):
 			order = append(order, f)
 		default:
 			single = append(single, keyRow(f))
@@ -78,48 +80,48 @@ func (r *reference) keys() {
 	r.b.WriteString("\n## Keys outside of sections\n\n")
 	r.table(head, single)
 	for _, f := range order {
-		r.b.WriteString("\n## " + code(f.name) + "\n\n" + f.tag.Get("doc") + "\n\n")
-		r.table(head, sections[f.name])
+		r.b.WriteString("\n## " + code(f.Name) + "\n\n" + f.Doc() + "\n\n")
+		r.table(head, sections[f.Name])
 	}
 }
 
-func keyRow(f field) []string {
-	doc := f.tag.Get("doc")
-	if f.tag.Get("restart") != "" {
+func keyRow(f keys.Field) []string {
+	doc := f.Doc()
+	if f.Tag.Get("restart") != "" {
 		doc += " (restart)"
 	}
-	if isSection(f.value.Type()) {
-		return []string{code(f.path), "section", "", doc}
+	if keys.IsSection(f.Value.Type()) {
+		return []string{code(f.Path), "section", "", doc}
 	}
-	preset := code(oneLine(f.value))
+	preset := code(oneLine(f.Value))
 	switch {
-	case f.tag.Get("required") != "":
+	case f.Tag.Get("required") != "":
 		preset = "required"
-	case f.tag.Get("preset") != "":
-		preset = f.tag.Get("preset")
+	case f.Tag.Get("preset") != "":
+		preset = f.Tag.Get("preset")
 	}
-	return []string{code(f.path), takes(f), preset, doc}
+	return []string{code(f.Path), takes(f), preset, doc}
 }
 
 // takes tells a key's type, with its words or range.
-func takes(f field) string {
-	t := f.value.Type()
+func takes(f keys.Field) string {
+	t := f.Value.Type()
 	switch {
-	case t == reflect.TypeFor[Rules]():
+	case t == reflect.TypeFor[config.Rules]():
 		return "list of [rules](#rules)"
 	case t.Kind() == reflect.Slice && t.Elem() == reflect.TypeFor[netip.Prefix]():
 		return "list of networks"
 	case t.Kind() == reflect.Slice && t.Elem() == reflect.TypeFor[netip.Addr]():
 		return "list of IP addresses"
-	case t.Kind() == reflect.Slice && len(words(t.Elem(), f.tag)) > 0:
-		return "list of " + codes(words(t.Elem(), f.tag))
+	case t.Kind() == reflect.Slice && len(keys.Words(f.Tag)) > 0:
+		return "list of " + codes(keys.Words(f.Tag))
 	case t.Kind() == reflect.Slice:
 		return "list of texts"
-	case len(words(t, f.tag)) > 0:
-		return codes(words(t, f.tag))
+	case len(keys.Words(f.Tag)) > 0:
+		return codes(keys.Words(f.Tag))
 	}
-	name := strings.TrimPrefix(strings.TrimPrefix(typeName(t), "an "), "a ")
-	if limit := limits(t, f.tag); limit != "" {
+	name := strings.TrimPrefix(strings.TrimPrefix(keys.TypeName(t), "an "), "a ")
+	if limit := keys.Limits(t, f.Tag); limit != "" {
 		name += ", " + limit
 	}
 	return name

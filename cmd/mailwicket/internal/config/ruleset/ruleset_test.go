@@ -1,20 +1,49 @@
-package config
+package ruleset
 
 import (
+	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"mailwicket/cmd/mailwicket/internal/config"
 	"mailwicket/policy"
 	"mailwicket/policy/rulefile"
 )
 
+var update = flag.Bool("update", false, "write the expected files anew")
+
+// golden compares with a file, or writes it with -update.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got); d != "" {
+		t.Errorf("%s (-want +got):\n%s", file, d)
+	}
+}
+
 // Each knob is the rules that stand beside it, those of the profile left out,
 // with the stage that the policy finds for them.
 func TestRules(t *testing.T) {
-	for _, file := range files(t, "testdata/rules/*.yaml") {
+	files, err := filepath.Glob("testdata/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files: %v", err)
+	}
+	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			rules := compiled(t, file)
 			rules = slices.DeleteFunc(rules, func(r policy.Rule) bool { return strings.HasPrefix(r.At.File, "profile ") })
@@ -35,17 +64,17 @@ func TestRules(t *testing.T) {
 // compiled gives the effective rules of a good file.
 func compiled(t *testing.T, file string) []policy.Rule {
 	t.Helper()
-	c, problems := Load(file, noEnv)
+	c, problems := config.Load(file, nil)
 	if len(problems) > 0 {
-		t.Fatalf("problems:\n%s", report(problems))
+		t.Fatalf("problems: %v", problems)
 	}
-	rules, err := c.PolicyRules()
+	rules, err := Of(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p, problems := policy.Compile(rules)
 	if len(problems) > 0 {
-		t.Fatalf("rules:\n%s", report(problems))
+		t.Fatalf("rules: %v", problems)
 	}
 	return p.Rules()
 }
@@ -54,7 +83,7 @@ func compiled(t *testing.T, file string) []policy.Rule {
 // asked before anybody is kept waiting.
 func TestRuleOrder(t *testing.T) {
 	var order []string
-	for _, r := range compiled(t, "testdata/rules/order.yaml") {
+	for _, r := range compiled(t, "testdata/order.yaml") {
 		name := r.Name
 		if strings.HasPrefix(r.At.File, "profile ") {
 			name = "profile"
@@ -71,7 +100,7 @@ func TestRuleOrder(t *testing.T) {
 
 // Under the profile observe nothing acts, and what is off stays off.
 func TestObserveActsNever(t *testing.T) {
-	for _, r := range compiled(t, "testdata/rules/observe.yaml") {
+	for _, r := range compiled(t, "testdata/observe.yaml") {
 		if r.Mode == policy.Enforce {
 			t.Errorf("rule %s would act", r.Name)
 		}

@@ -1,4 +1,4 @@
-package config
+package keys
 
 import (
 	"bytes"
@@ -143,7 +143,7 @@ const maxQuoted = 60
 func got(n *yaml.Node) string {
 	value := n.Value
 	if strings.Contains(value, "://") {
-		value = hideQuery(hideURL(value))
+		value = HideQuery(HideURL(value))
 	}
 	switch {
 	case n.Kind == yaml.MappingNode:

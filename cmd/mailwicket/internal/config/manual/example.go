@@ -1,4 +1,6 @@
-package config
+// Package manual makes the documents of the configuration out of what its keys say
+// of themselves: the example and the reference.
+package manual
 
 import (
 	"fmt"
@@ -6,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/cmd/mailwicket/internal/config/keys"
 	"mailwicket/filter/dnsbl"
 	"mailwicket/filter/limit"
 	"mailwicket/filter/list"
@@ -37,42 +41,42 @@ const rulesSample = `# Mail that claims to come from us and does not: watched be
 func Example() []byte {
 	var e example
 	e.b.WriteString(exampleHead)
-	e.section(reflect.ValueOf(Default()).Elem(), 0)
+	e.section(reflect.ValueOf(config.Default()).Elem(), 0)
 	return []byte(e.b.String())
 }
 
 type example struct{ b strings.Builder }
 
 func (e *example) section(v reflect.Value, depth int) {
-	for _, f := range fields(v) {
+	for _, f := range keys.Of(v) {
 		if depth == 0 {
 			e.b.WriteString("\n")
 		}
 		pad := strings.Repeat("  ", depth)
 		e.comment(pad, f)
 		switch {
-		case isSections(f.value.Type()):
-			e.b.WriteString(pad + f.name + ":\n")
-			e.items(itemSamples(f.name))
-		case f.name == "rules":
+		case keys.IsSections(f.Value.Type()):
+			e.b.WriteString(pad + f.Name + ":\n")
+			e.items(itemSamples(f.Name))
+		case f.Name == "rules":
 			e.b.WriteString(pad + "rules:\n")
 			e.sample(rulesSample)
-		case isSection(f.value.Type()):
-			e.b.WriteString(pad + f.name + ":\n")
-			e.section(f.value, depth+1)
+		case keys.IsSection(f.Value.Type()):
+			e.b.WriteString(pad + f.Name + ":\n")
+			e.section(f.Value, depth+1)
 		default:
-			e.b.WriteString(pad + f.name + ": " + oneLine(f.value) + "\n")
+			e.b.WriteString(pad + f.Name + ": " + oneLine(f.Value) + "\n")
 		}
 	}
 }
 
 // oneLine prints a value as it may stand after a key.
-func oneLine(v reflect.Value) string { return strings.TrimSpace(string(dump(encode(v)))) }
+func oneLine(v reflect.Value) string { return strings.TrimSpace(string(keys.Dump(keys.Encode(v)))) }
 
 // comment prints what a key is for, and what it takes.
-func (e *example) comment(pad string, f field) {
-	doc := f.tag.Get("doc")
-	all := words(f.value.Type(), f.tag)
+func (e *example) comment(pad string, f keys.Field) {
+	doc := f.Doc()
+	all := keys.Words(f.Tag)
 	told := !slices.ContainsFunc(all, func(w string) bool { return !strings.Contains(doc, w) })
 	if !told {
 		doc += " One of: " + strings.Join(all, ", ") + "."
@@ -85,15 +89,15 @@ func (e *example) comment(pad string, f field) {
 // itemSamples are items as they may stand in a list of sections; together they
 // have every key.
 func itemSamples(name string) []reflect.Value {
-	lists := []List{
+	lists := []config.List{
 		{Name: "harmful", Type: list.Domain, File: "harmful.txt", Do: "reject", Mode: "enforce"},
 		{Name: "bad-nets", Type: list.IP, URL: "https://lists.example.org/bad-nets.txt", Canaries: []string{"192.0.2.0/24"}, Do: "tempfail", Mode: "observe"},
 	}
-	zones := []Zone{
+	zones := []config.Zone{
 		{Zone: "zen.spamhaus.org", Name: "zen", Type: dnsbl.IP, Codes: map[string]string{"127.0.0.2-11": "listed"}, Weight: 1, Do: "reject", Mode: "enforce"},
 		{Zone: "dbl.spamhaus.org", Name: "dbl", Type: dnsbl.Domain, Codes: map[string]string{"127.0.1.2-6": "listed"}, Weight: 1.5, Do: "reject", Mode: "observe"},
 	}
-	rates := []Rate{
+	rates := []config.Rate{
 		{Name: "per-user", Key: []limit.Key{limit.AuthUser}, Limit: "200/1h", Burst: "0", Do: "tempfail", Mode: "enforce"},
 		{Name: "net-bytes", Key: []limit.Key{limit.Net}, Limit: "1GiB/1d", Burst: "100MiB", Do: "tag", Mode: "observe"},
 	}
@@ -101,17 +105,17 @@ func itemSamples(name string) []reflect.Value {
 	switch name {
 	case "lists":
 		for i := range lists {
-			lists[i].fill()
+			lists[i].Fill()
 			out = append(out, reflect.ValueOf(lists[i]))
 		}
 	case "dnsbl":
 		for i := range zones {
-			zones[i].fill()
+			zones[i].Fill()
 			out = append(out, reflect.ValueOf(zones[i]))
 		}
 	case "rates":
 		for i := range rates {
-			rates[i].fill()
+			rates[i].Fill()
 			out = append(out, reflect.ValueOf(rates[i]))
 		}
 	}
@@ -123,12 +127,12 @@ func (e *example) items(samples []reflect.Value) {
 	told := map[string]bool{}
 	for _, v := range samples {
 		lead := "  #- "
-		for _, f := range shownFields(v) {
-			if !told[f.name] {
-				told[f.name] = true
+		for _, f := range keys.Shown(v) {
+			if !told[f.Name] {
+				told[f.Name] = true
 				e.comment("  ", f)
 			}
-			e.b.WriteString(lead + f.name + ": " + oneLine(f.value) + "\n")
+			e.b.WriteString(lead + f.Name + ": " + oneLine(f.Value) + "\n")
 			lead = "  #  "
 		}
 	}

@@ -1,8 +1,12 @@
-package config
+// Package ruleset makes the rules that the keys of a configuration stand for.
+// There is one mechanism: every knob is a rule that `config rules` prints.
+package ruleset
 
 import (
+	"fmt"
 	"slices"
 
+	"mailwicket/cmd/mailwicket/internal/config"
 	"mailwicket/filter/dnsbl"
 	"mailwicket/filter/list"
 	"mailwicket/filter/mail"
@@ -10,12 +14,12 @@ import (
 	"mailwicket/policy/profile"
 )
 
-// PolicyRules gives the effective rules in their order: allow lists, the user's
-// own rules, rates, the other lists, DNS lists, the profile's, greylisting. There
-// is one mechanism: every knob is a rule that `config rules` prints.
+// Of gives the effective rules in their order: allow lists, the user's own rules,
+// rates, the other lists, DNS lists, the profile's, greylisting.
 //
 // Rates come before lists that only mark a message: a mark must not lift a limit.
-func (c *Config) PolicyRules() ([]policy.Rule, error) {
+func Of(cfg *config.Config) ([]policy.Rule, error) {
+	c := maker{cfg}
 	builtin, err := profile.Rules(c.Profile)
 	if err != nil {
 		return nil, err
@@ -44,9 +48,12 @@ func (c *Config) PolicyRules() ([]policy.Rule, error) {
 	return rules, nil
 }
 
+// maker makes the rules of one configuration.
+type maker struct{ *config.Config }
+
 // corroborate lets built-in rules take a DNS list for a bad sign only where the
 // list may act by itself: not one that is observed or left to other rules.
-func (c *Config) corroborate(when *policy.Cond) {
+func (c maker) corroborate(when *policy.Cond) {
 	var names []string
 	for _, z := range c.DNSBL {
 		if z.Type == dnsbl.IP && z.Mode == "enforce" && z.Do != "none" {
@@ -116,7 +123,7 @@ func pointOf(p list.Point) point {
 
 // listRules gives one rule for each list and point, of allow lists or of the
 // others.
-func (c *Config) listRules(allow bool) []policy.Rule {
+func (c maker) listRules(allow bool) []policy.Rule {
 	var rules []policy.Rule
 	for i, l := range c.Lists {
 		if (l.Do == "accept") != allow || l.Do == "none" || l.Do == "suspicious" {
@@ -131,7 +138,7 @@ func (c *Config) listRules(allow bool) []policy.Rule {
 	return rules
 }
 
-func listRule(l List, p point, r policy.Rule) policy.Rule {
+func listRule(l config.List, p point, r policy.Rule) policy.Rule {
 	r.When = is(p.lists, l.Name)
 	r.Reason = p.subject + " is on list " + l.Name + ": {" + p.lists + "}"
 	if l.Do == "accept" && len(p.proof) > 0 {
@@ -160,26 +167,60 @@ func hitAction(do, name, text string) policy.Action {
 }
 
 // zoneRules gives one rule for each DNS list and point.
-func (c *Config) zoneRules() []policy.Rule {
+func (c maker) zoneRules() []policy.Rule {
 	var rules []policy.Rule
 	for i, z := range c.DNSBL {
 		if z.Do == "none" || z.Do == "suspicious" {
 			continue
 		}
 		mode, _ := policy.ParseMode(z.Mode)
-		for _, p := range z.asked() {
+		for _, p := range asked(z) {
 			at := zonePoint(p)
 			text := at.subject + " is listed by " + mail.CanonicalDomain(z.Zone)
-			rules = append(rules, policy.Rule{Name: z.ruleName(p), Auto: true, Mode: mode, At: c.Position(index("dnsbl", i)),
+			rules = append(rules, policy.Rule{Name: zoneRuleName(z, p), Auto: true, Mode: mode, At: c.Position(index("dnsbl", i)),
 				When: is(at.lists, z.Name), Do: hitAction(z.Do, z.Name, text), Reason: text})
 		}
 	}
 	return rules
 }
 
+// zonePoint tells of a point of domain zones: the field with the zones' names,
+// and the field with what was looked up.
+func zonePoint(p list.Point) point {
+	switch p {
+	case list.PointHelo:
+		return point{lists: "dnsbl.helo", subject: "{helo.name}"}
+	case list.PointPTR:
+		return point{lists: "dnsbl.name", subject: "{iprev.name}"}
+	case list.PointMailFrom:
+		return point{lists: "dnsbl.mail_from", subject: "{mail_from.domain}"}
+	case list.PointHeaderFrom:
+		return point{lists: "dnsbl.header_from", subject: "{header_from.domain}"}
+	case list.PointDKIM:
+		return point{lists: "dnsbl.dkim", subject: "{dkim.domain}"}
+	}
+	return point{lists: "dnsbl.zones", subject: "{client.ip}"}
+}
+
+// asked gives the points of a zone; one for addresses.
+func asked(z config.Zone) []list.Point {
+	if z.Type == dnsbl.IP {
+		return []list.Point{list.PointClient}
+	}
+	return z.Apply
+}
+
+// zoneRuleName is dnsbl-NAME of addresses, dnsbl-NAME-POINT of names.
+func zoneRuleName(z config.Zone, p list.Point) string {
+	if z.Type == dnsbl.IP {
+		return "dnsbl-" + z.Name
+	}
+	return "dnsbl-" + z.Name + "-" + string(p)
+}
+
 // greylistRules asks the greylist. Where it is asked for suspicious clients only,
 // lists that are observed tell whom they would add.
-func (c *Config) greylistRules() []policy.Rule {
+func (c maker) greylistRules() []policy.Rule {
 	ask := greyRule{name: "greylist", at: c.Position("greylist")}
 	switch c.Greylist.Scope {
 	case "off":
@@ -211,7 +252,7 @@ type greyRule struct {
 // askGreylist asks at RCPT, and for null senders at the end of the header: sender
 // verification by others, which ends at RCPT, would take a deferral for a no
 // (RFC 6647, 5).
-func (c *Config) askGreylist(r greyRule) []policy.Rule {
+func (c maker) askGreylist(r greyRule) []policy.Rule {
 	g := c.Greylist
 	rule := func(name string, whom []policy.Cond, more ...policy.Cond) policy.Rule {
 		cs := []policy.Cond{yes("client.trusted", false)}
@@ -250,7 +291,7 @@ func suspicious() []policy.Cond {
 }
 
 // suspects gives the lists and DNS lists that leave it to the greylist.
-func (c *Config) suspects() []greyRule {
+func (c maker) suspects() []greyRule {
 	var out []greyRule
 	for i, l := range c.Lists {
 		if l.Do != "suspicious" || l.Mode == "off" {
@@ -274,7 +315,7 @@ func (c *Config) suspects() []greyRule {
 		}
 		mode, _ := policy.ParseMode(z.Mode)
 		s := greyRule{name: "greylist-dnsbl-" + z.Name, mode: mode, at: c.Position(index("dnsbl", i))}
-		for _, p := range z.asked() {
+		for _, p := range asked(z) {
 			s.whom = append(s.whom, is(zonePoint(p).lists, z.Name))
 		}
 		out = append(out, s)
@@ -311,3 +352,5 @@ func isAddress(s string) bool {
 	}
 	return false
 }
+
+func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }

@@ -1,8 +1,10 @@
-package config
+package manual
 
 import (
 	"errors"
+	"flag"
 	"io/fs"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -11,49 +13,82 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/cmd/mailwicket/internal/config/keys"
+	"mailwicket/cmd/mailwicket/internal/config/ruleset"
 	"mailwicket/filter/dnsbl"
 	"mailwicket/filter/fact"
 	"mailwicket/filter/limit"
+	"mailwicket/filter/list"
 	"mailwicket/policy"
 	"mailwicket/policy/rulefile"
 )
 
+var update = flag.Bool("update", false, "write the documents anew")
+
+// golden compares with a file, or writes it with -update.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got); d != "" {
+		t.Errorf("%s (-want +got):\n%s", file, d)
+	}
+}
+
+func report(problems []policy.Problem) string {
+	var b strings.Builder
+	for _, p := range problems {
+		b.WriteString(p.String() + "\n")
+	}
+	return b.String()
+}
+
 // Every key has a doc and stands in both manuals.
 func TestEveryKeyIsDocumented(t *testing.T) {
 	example, reference := string(Example()), string(Reference())
-	for _, f := range allFields() {
-		if doc := f.tag.Get("doc"); !strings.HasSuffix(doc, ".") {
-			t.Errorf("%s: the doc %q is no sentence", f.path, doc)
+	for _, f := range keys.All(config.Default()) {
+		if doc := f.Doc(); !strings.HasSuffix(doc, ".") {
+			t.Errorf("%s: the doc %q is no sentence", f.Path, doc)
 		}
-		if !strings.Contains(reference, "`"+f.path+"`") {
-			t.Errorf("%s is not in the reference", f.path)
+		if !strings.Contains(reference, "`"+f.Path+"`") {
+			t.Errorf("%s is not in the reference", f.Path)
 		}
-		if !regexp.MustCompile(`(?m)^ *(#- |#  )?` + f.name + `:`).MatchString(example) {
-			t.Errorf("%s is not in the example", f.path)
+		if !regexp.MustCompile(`(?m)^ *(#- |#  )?` + f.Name + `:`).MatchString(example) {
+			t.Errorf("%s is not in the example", f.Path)
 		}
 	}
 }
 
 // Tags that the decoder reads must be readable themselves.
 func TestTags(t *testing.T) {
-	for _, f := range allFields() {
-		lo, hi := f.tag.Get("min"), f.tag.Get("max")
+	for _, f := range keys.All(config.Default()) {
+		lo, hi := f.Tag.Get("min"), f.Tag.Get("max")
 		if (lo == "") != (hi == "") {
-			t.Errorf("%s has half a range", f.path)
+			t.Errorf("%s has half a range", f.Path)
 		}
-		if lo != "" && bound(f.value.Type(), lo) >= bound(f.value.Type(), hi) {
-			t.Errorf("%s: range %s to %s", f.path, lo, hi)
+		if lo != "" && keys.Bound(f.Value.Type(), lo) >= keys.Bound(f.Value.Type(), hi) {
+			t.Errorf("%s: range %s to %s", f.Path, lo, hi)
 		}
-		if (f.value.CanInt() || f.value.CanFloat()) && lo == "" {
-			t.Errorf("%s has no range", f.path)
+		if (f.Value.CanInt() || f.Value.CanFloat()) && lo == "" {
+			t.Errorf("%s has no range", f.Path)
 		}
 	}
 }
 
 // What the manual calls the default of a key that is filled in later, is.
 func TestPresets(t *testing.T) {
-	c, problems := Parse("", []byte(`
+	c, problems := config.Parse("", []byte(`
 lists: [{name: a, type: domain, url: "https://example.org/a"}]
 dnsbl: [{zone: Example.ORG, type: domain, codes: {127.0.0.2: x}}]
 rates: [{name: a, key: [client], limit: 5/1h}, {name: b, key: [client], limit: 5MiB/1h}]
@@ -62,8 +97,8 @@ rates: [{name: a, key: [client], limit: 5/1h}, {name: b, key: [client], limit: 5
 		t.Fatal(report(problems))
 	}
 	preset := map[string]string{}
-	for _, f := range allFields() {
-		preset[f.path] = f.tag.Get("preset")
+	for _, f := range keys.All(config.Default()) {
+		preset[f.Path] = f.Tag.Get("preset")
 	}
 	l, z := c.Lists[0], c.DNSBL[0]
 	for path, got := range map[string]string{
@@ -84,8 +119,8 @@ rates: [{name: a, key: [client], limit: 5/1h}, {name: b, key: [client], limit: 5
 // The words that tags name are those of the packages that they configure.
 func TestWords(t *testing.T) {
 	enum := map[string][]string{}
-	for _, f := range allFields() {
-		enum[f.path] = words(f.value.Type(), f.tag)
+	for _, f := range keys.All(config.Default()) {
+		enum[f.Path] = keys.Words(f.Tag)
 	}
 	var points []string
 	for _, p := range dnsbl.Points() {
@@ -93,6 +128,15 @@ func TestWords(t *testing.T) {
 	}
 	if d := cmp.Diff(points, enum["dnsbl[].apply"]); d != "" {
 		t.Errorf("points (-dnsbl +config):\n%s", d)
+	}
+	points = nil
+	for _, p := range list.Points() {
+		if p != list.PointLinks {
+			points = append(points, string(p))
+		}
+	}
+	if d := cmp.Diff(points, enum["lists[].apply"]); d != "" {
+		t.Errorf("points (-list +config):\n%s", d)
 	}
 	for _, k := range []string{"key", "unit"} {
 		for _, w := range enum["rates[]."+k] {
@@ -117,12 +161,13 @@ func TestWords(t *testing.T) {
 }
 
 func TestExampleIsTheDefault(t *testing.T) {
-	c, problems := Parse("", Example())
+	c, problems := config.Parse("", Example())
 	problems = append(problems, c.Validate()...)
 	if len(problems) > 0 {
 		t.Fatalf("problems:\n%s", report(problems))
 	}
-	if d := diff(Default(), c); d != "" {
+	if d := cmp.Diff(config.Default(), c, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}),
+		cmpopts.IgnoreUnexported(config.Config{})); d != "" {
 		t.Errorf("the example is not the default (-default +example):\n%s", d)
 	}
 }
@@ -130,7 +175,7 @@ func TestExampleIsTheDefault(t *testing.T) {
 // Samples are lines whose "#" is not followed by exactly one blank.
 func TestSamplesOfTheExample(t *testing.T) {
 	sample := regexp.MustCompile(`(?m)^( *)#(\S|  )`)
-	c, problems := Parse("", sample.ReplaceAll(Example(), []byte("$1$2")))
+	c, problems := config.Parse("", sample.ReplaceAll(Example(), []byte("$1$2")))
 	problems = append(problems, c.Validate()...)
 	if len(problems) > 0 {
 		t.Fatalf("problems:\n%s", report(problems))
@@ -138,7 +183,7 @@ func TestSamplesOfTheExample(t *testing.T) {
 	if len(c.Lists) != 2 || len(c.DNSBL) != 2 || len(c.Rates) != 2 || len(c.Rules) != 3 {
 		t.Errorf("%d lists, %d zones, %d limits and %d rules, want 2, 2, 2 and 3", len(c.Lists), len(c.DNSBL), len(c.Rates), len(c.Rules))
 	}
-	rules, err := c.PolicyRules()
+	rules, err := ruleset.Of(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +237,7 @@ func TestReferenceTables(t *testing.T) {
 	}
 }
 
-const referenceFile = "../../../../deploy/docs/reference.md"
+const referenceFile = "../../../../../deploy/docs/reference.md"
 
 // The shipped manual is the one that this version prints.
 func TestReferenceFile(t *testing.T) {
