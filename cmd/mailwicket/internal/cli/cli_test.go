@@ -119,6 +119,9 @@ func TestConfigCommands(t *testing.T) {
 	if status != 0 || !strings.Contains(out, "name: dmarc-reject") || !strings.Contains(out, "name: greylist") {
 		t.Errorf("rules: %d\n%s", status, out)
 	}
+	if status, out, _ := run("config", "schema"); status != 0 || !json.Valid([]byte(out)) {
+		t.Errorf("schema: %d", status)
+	}
 	if status, out, _ := run("version"); status != 0 || !strings.HasPrefix(out, "mailwicket ") {
 		t.Errorf("version: %d %s", status, out)
 	}

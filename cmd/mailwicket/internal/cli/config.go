@@ -15,6 +15,7 @@ type configCmd struct {
 	Rules     configRulesCmd     `cmd:"" help:"Print the effective rules in their order: yours, those of your settings, the profile's."`
 	Example   configExampleCmd   `cmd:"" help:"Print an example with every key."`
 	Reference configReferenceCmd `cmd:"" help:"Print the manual of all keys and rule fields."`
+	Schema    configSchemaCmd    `cmd:"" help:"Print the JSON Schema of the file, for editors."`
 }
 
 // configFile is the argument that the config commands share.
@@ -99,5 +100,12 @@ type configReferenceCmd struct{}
 
 func (configReferenceCmd) Run(s Streams) error {
 	_, err := s.Out.Write(manual.Reference())
+	return err
+}
+
+type configSchemaCmd struct{}
+
+func (configSchemaCmd) Run(s Streams) error {
+	_, err := s.Out.Write(manual.Schema())
 	return err
 }

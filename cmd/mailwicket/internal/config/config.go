@@ -44,7 +44,7 @@ func (Secret) MarshalText() ([]byte, error) { return []byte("<secret>"), nil }
 type Config struct {
 	Milter     Milter     `yaml:"milter" doc:"The socket that MTAs speak to."`
 	Admin      Admin      `yaml:"admin" doc:"Metrics, health and the API of the command line, over HTTP."`
-	AuthservID string     `yaml:"authserv_id" doc:"Name under which results are reported in Authentication-Results. Empty takes the MTA's own name (macro j)."`
+	AuthservID string     `yaml:"authserv_id" form:"^[A-Za-z0-9._-]*$" doc:"Name under which results are reported in Authentication-Results. Empty takes the MTA's own name (macro j)."`
 	DataDir    string     `yaml:"data_dir" doc:"Directory for the greylist file, the journal and secrets that are made at the first start. Relative paths of other keys begin at the configuration file's directory." restart:"true"`
 	Redis      Redis      `yaml:"redis" doc:"A store that several filters share. Without a URL the state is kept in a file below data_dir."`
 	DNS        DNS        `yaml:"dns" doc:"Where names are looked up."`
@@ -75,10 +75,10 @@ type Config struct {
 
 // Milter is the socket that MTAs speak to, and what one of them may cost.
 type Milter struct {
-	Listen         []string       `yaml:"listen" doc:"Addresses: inet:HOST:PORT, inet6:[HOST]:PORT or unix:/path. Sockets given by a service manager take their place." restart:"true"`
+	Listen         []string       `yaml:"listen" form:"^(inet:.+:[0-9]+|inet6:\\[.+\\]:[0-9]+|unix:/.+)$" doc:"Addresses: inet:HOST:PORT, inet6:[HOST]:PORT or unix:/path. Sockets given by a service manager take their place." restart:"true"`
 	Allow          []netip.Prefix `yaml:"allow" doc:"Networks whose hosts may connect over TCP."`
 	MaxConnections int            `yaml:"max_connections" min:"1" max:"1000000" doc:"SMTP sessions served at a time; more are answered 451." restart:"true"`
-	SocketMode     string         `yaml:"socket_mode" doc:"Mode of unix sockets, in octal." restart:"true"`
+	SocketMode     string         `yaml:"socket_mode" form:"^0?[0-7]{1,3}$" doc:"Mode of unix sockets, in octal." restart:"true"`
 	HeaderBytes    Size           `yaml:"header_bytes" min:"1024" max:"16777216" doc:"Longest header block that is read; the rest of a longer one is a fact that rules can ask for (header.defects)."`
 	HeaderFields   int            `yaml:"header_fields" min:"10" max:"100000" doc:"Most header fields that are read."`
 	IdleTimeout    Duration       `yaml:"idle_timeout" min:"1s" max:"24h" doc:"Longest silence of an MTA between two packets. It waits for its client's DATA meanwhile, so keep it long." restart:"true"`
@@ -90,13 +90,13 @@ type Milter struct {
 
 // Admin is the HTTP side.
 type Admin struct {
-	Listen    string `yaml:"listen" doc:"Address HOST:PORT; empty switches it off." restart:"true"`
+	Listen    string `yaml:"listen" form:"^(|.*:[0-9]+)$" doc:"Address HOST:PORT; empty switches it off." restart:"true"`
 	TokenFile string `yaml:"token_file" doc:"File with a token that clients must send (Authorization: Bearer). Required where the address is not loopback." restart:"true"`
 }
 
 // Redis is the shared store.
 type Redis struct {
-	URL          string `yaml:"url" doc:"redis://HOST:PORT/DB, rediss:// for TLS, redis+sentinel://HOST,HOST/MASTER or redis+cluster://HOST,HOST. The password may stand here, in password_file, or in the environment (MAILWICKET_REDIS_PASSWORD)." restart:"true"`
+	URL          string `yaml:"url" form:"^(|rediss?(\\+(sentinel|cluster))?://.+)$" doc:"redis://HOST:PORT/DB, rediss:// for TLS, redis+sentinel://HOST,HOST/MASTER or redis+cluster://HOST,HOST. The password may stand here, in password_file, or in the environment (MAILWICKET_REDIS_PASSWORD)." restart:"true"`
 	Username     string `yaml:"username" doc:"ACL user." restart:"true"`
 	PasswordFile string `yaml:"password_file" doc:"File with the password." restart:"true"`
 	CAFile       string `yaml:"ca_file" doc:"PEM file of the authorities that may sign the server's certificate; empty takes the system's." restart:"true"`
@@ -156,10 +156,10 @@ type Greylist struct {
 
 // List is a list of domains, networks or addresses, and what a hit does.
 type List struct {
-	Name     string       `yaml:"name" required:"true" doc:"Its name in rules, replies, logs and metrics."`
+	Name     string       `yaml:"name" form:"^[a-z0-9-]{1,64}$" required:"true" doc:"Its name in rules, replies, logs and metrics."`
 	Type     list.Kind    `yaml:"type" required:"true" enum:"domain,ip,address" doc:"What its entries are. A domain stands for all below it."`
 	File     string       `yaml:"file" doc:"File with one entry a line: plain, hosts file, RPZ zone, wildcard or network. It is read again when it changes. Each list has one of file, url and redis."`
-	URL      string       `yaml:"url" doc:"Feed at http:// or https:// of the same forms. What it says is believed only if it looks like a list; else the last good copy stays in force. A password or parameters in it are never printed."`
+	URL      string       `yaml:"url" form:"^(|https?://[^#]+)$" doc:"Feed at http:// or https:// of the same forms. What it says is believed only if it looks like a list; else the last good copy stays in force. A password or parameters in it are never printed."`
 	Redis    bool         `yaml:"redis" doc:"Keep the entries in redis.url, where mailwicket list add and remove change them for all filters at once."`
 	Every    Duration     `yaml:"every" min:"5m" max:"30d" sparse:"true" preset:"1h" doc:"With url: how often it is asked whether it has changed."`
 	MaxBytes Size         `yaml:"max_bytes" min:"1024" max:"2147483648" sparse:"true" preset:"256MiB" doc:"With url: more than this, unpacked, is refused."`
@@ -193,9 +193,9 @@ type Reputation struct {
 
 // Rate is a limit on how much mail comes, and what exceeding it does.
 type Rate struct {
-	Name  string      `yaml:"name" required:"true" doc:"Its name in rules (rates.exceeded, rates.size_exceeded), tags, logs and metrics."`
+	Name  string      `yaml:"name" form:"^[a-z0-9-]{1,64}$" required:"true" doc:"Its name in rules (rates.exceeded, rates.size_exceeded), tags, logs and metrics."`
 	Key   []limit.Key `yaml:"key" required:"true" enum:"client,net,sender,sender_domain,rcpt,rcpt_domain,auth_user" doc:"What is counted by: client, net (the client's /24 or /64), sender, sender_domain, rcpt, rcpt_domain, auth_user (the login). Of several each combination has its own count. Mail without a value is not counted: auth_user leaves out who has not logged in, sender the null sender."`
-	Limit string      `yaml:"limit" required:"true" doc:"How much in what time, such as 200/1h, 1000/1d or 10MiB/1d."`
+	Limit string      `yaml:"limit" form:"^ *[0-9]+(KiB|MiB|GiB)? */.+$" required:"true" doc:"How much in what time, such as 200/1h, 1000/1d or 10MiB/1d."`
 	Unit  limit.Unit  `yaml:"unit" enum:"messages,recipients,bytes" sparse:"true" preset:"messages, or bytes where limit is a size" doc:"What is counted. bytes are known at the end of a message."`
 	Burst string      `yaml:"burst" default:"0" doc:"How much may come at once after a rest, such as 50 or 1MiB. 0 takes as much as limit."`
 	Do    string      `yaml:"do" default:"tempfail" enum:"tempfail,reject,quarantine,tag,none" doc:"What exceeding it does. quarantine is possible for bytes only, tag adds X-Mailwicket-Tags, none leaves it to your rules."`

@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"slices"
 
 	"mailwicket/cmd/mailwicket/internal/config/keys"
 	"mailwicket/policy"
@@ -28,14 +29,13 @@ func Parse(name string, text []byte) (*Config, []policy.Problem) {
 	return c, d.Problems
 }
 
-// later tells whether a path is one that a later version will know.
-func later(path string) bool {
-	switch path {
-	case "content", "tls", "mta_log", "iprev", "trusted.relays", "dmarc.reports":
-		return true
-	}
-	return false
+// Later names the keys that a later version will know. They may stand in a file
+// without a value.
+func Later() []string {
+	return []string{"content", "tls", "mta_log", "iprev", "trusted.relays", "dmarc.reports"}
 }
+
+func later(path string) bool { return slices.Contains(Later(), path) }
 
 // RestartKeys names the keys that differ and that only a restart can change.
 func RestartKeys(old, new *Config) []string {

@@ -10,6 +10,8 @@
 //	preset    what the manual calls the default, where that is found out later
 //	enum      the only texts that it takes, set apart by commas
 //	later     texts that a later version will take
+//	form      a regular expression that texts match: for editors; what they
+//	          mean is looked at later, with better words
 //	min, max  the range of numbers, durations and sizes
 //	required  it must be given
 //	restart   only a restart can change it

@@ -1,5 +1,5 @@
 // Package manual makes the documents of the configuration out of what its keys say
-// of themselves: the example and the reference.
+// of themselves: the example, the reference and the schema for editors.
 package manual
 
 import (

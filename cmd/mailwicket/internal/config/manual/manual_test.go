@@ -172,10 +172,12 @@ func TestExampleIsTheDefault(t *testing.T) {
 	}
 }
 
-// Samples are lines whose "#" is not followed by exactly one blank.
+// samples are lines whose "#" is not followed by exactly one blank.
+var samples = regexp.MustCompile(`(?m)^( *)#(\S|  )`)
+
+// They are good when the "#" is taken away.
 func TestSamplesOfTheExample(t *testing.T) {
-	sample := regexp.MustCompile(`(?m)^( *)#(\S|  )`)
-	c, problems := config.Parse("", sample.ReplaceAll(Example(), []byte("$1$2")))
+	c, problems := config.Parse("", samples.ReplaceAll(Example(), []byte("$1$2")))
 	problems = append(problems, c.Validate()...)
 	if len(problems) > 0 {
 		t.Fatalf("problems:\n%s", report(problems))

@@ -21,6 +21,10 @@ Written by ` + "`mailwicket config reference`" + `. The configuration is one YAM
   networks ` + "`192.0.2.0/24` or `2001:db8::/32`" + `; an address is the network of itself.
 - Relative paths of files begin at the directory of the configuration file.
 - Secrets stand in files of their own (` + "`*_file`" + `) or in the environment (` + "`" + config.PasswordVariable + "`" + `), and are never printed.
+- ` + "`mailwicket config schema > mailwicket.schema.json`" + ` writes a JSON Schema, also shipped as [mailwicket.schema.json](../mailwicket.schema.json).
+  Editors then complete keys and mark mistakes, with this as the first line of the configuration:
+  ` + "`# yaml-language-server: $schema=mailwicket.schema.json`" + ` (a path from the configuration's directory). What keys mean together is
+  told by ` + "`mailwicket config check`" + ` alone.
 - A changed file is read again at once, or on SIGHUP. Keys marked "restart" count from the next start on.
 `
 
