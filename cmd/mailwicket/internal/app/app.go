@@ -22,6 +22,7 @@ import (
 
 	"mailwicket/cmd/mailwicket/internal/admin"
 	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/cmd/mailwicket/internal/parts"
 	"mailwicket/filter"
 	"mailwicket/filter/dns"
 	dnsclient "mailwicket/filter/dns/client"
@@ -159,7 +160,7 @@ func (a *App) listen() error {
 
 func (a *App) newResolver() (*dnsclient.Client, error) {
 	c := a.o.Config.DNS
-	servers := dnsServers(c, a.log)
+	servers := parts.DNSServers(c, a.log)
 	return dnsclient.New(dnsclient.Config{Servers: servers, Timeout: c.Timeout.Std(), CacheSize: c.Cache.Size,
 		Observer: dnsclient.Observer{
 			Query: func(server, qtype, result string, took time.Duration) {
@@ -174,20 +175,6 @@ func (a *App) newResolver() (*dnsclient.Client, error) {
 				a.metrics.DNSCache.WithLabelValues(outcome).Inc()
 			},
 		}})
-}
-
-// dnsServers gives the configured servers, or the system's. Where the system
-// names none it is 127.0.0.1, as for every other program.
-func dnsServers(c config.DNS, log *slog.Logger) []string {
-	if servers := c.ServerAddrs(); len(servers) > 0 {
-		return servers
-	}
-	servers, err := dnsclient.SystemServers()
-	if err != nil {
-		log.Warn("no DNS servers are configured, asking 127.0.0.1:53", slog.String("cause", err.Error()))
-		return []string{"127.0.0.1:53"}
-	}
-	return servers
 }
 
 const (
@@ -226,17 +213,12 @@ func (a *App) newStream() *stream.Stream {
 // newServer makes the milter side. Each session takes the engine of the moment
 // and ends with it.
 func (a *App) newServer() *milter.Server {
-	c := a.o.Config.Milter
-	limits := milter.DefaultLimits()
-	limits.Connections, limits.Idle = c.MaxConnections, c.IdleTimeout.Std()
-	limits.Command, limits.Header = c.CommandTimeout.Std(), min(limits.Header, c.MessageTimeout.Std())
-	limits.Message, limits.Grace = c.MessageTimeout.Std(), c.DrainTimeout.Std()
 	m := a.metrics
 	return &milter.Server{
 		NewSession: func() milter.Session { return a.live.Load().engine.Open(context.Background()) },
 		Failure:    func() filter.Answer { return a.live.Load().engine.Failure() },
 		Allow:      func() []netip.Prefix { return a.live.Load().config.Milter.Allow },
-		Limits:     limits,
+		Limits:     parts.Limits(a.o.Config.Milter),
 		Log:        a.log,
 		Observer: milter.Observer{
 			Session: func(delta int) {

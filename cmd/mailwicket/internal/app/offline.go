@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/cmd/mailwicket/internal/parts"
 	"mailwicket/filter"
 	"mailwicket/filter/dns"
 	dnsclient "mailwicket/filter/dns/client"
@@ -34,7 +35,7 @@ func Offline(ctx context.Context, c *config.Config, o OfflineOptions) (*filter.E
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	done := func() {}
 	if o.Resolver == nil {
-		r, err := dnsclient.New(dnsclient.Config{Servers: dnsServers(c.DNS, log), Timeout: c.DNS.Timeout.Std()})
+		r, err := dnsclient.New(dnsclient.Config{Servers: parts.DNSServers(c.DNS, log), Timeout: c.DNS.Timeout.Std()})
 		if err != nil {
 			return nil, nil, err
 		}

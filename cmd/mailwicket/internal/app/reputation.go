@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/cmd/mailwicket/internal/parts"
 	"mailwicket/filter/dnsbl"
 	"mailwicket/filter/limit"
 	limitredis "mailwicket/filter/limit/redisstore"
@@ -66,7 +67,7 @@ func (a *App) newZones(c *config.Config) (*dnsbl.Book, error) {
 	if err != nil || len(zones) == 0 {
 		return nil, err
 	}
-	for _, s := range dnsServers(c.DNS, a.log) {
+	for _, s := range parts.DNSServers(c.DNS, a.log) {
 		if dnsbl.PublicResolver(s) {
 			// Their operators answer questions of public resolvers with an error.
 			a.log.Warn("DNS lists do not answer public resolvers, set dns.servers to one of your own", slog.String("server", s))

@@ -3,11 +3,9 @@ package app
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -15,12 +13,12 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/cmd/mailwicket/internal/parts"
 	"mailwicket/filter/list/redislist"
 	"mailwicket/filter/observe"
 	"mailwicket/greylist"
 	"mailwicket/greylist/boltstore"
 	"mailwicket/greylist/redisstore"
-	"mailwicket/greylist/redisstore/redisurl"
 )
 
 // store keeps the state that outlives a message: in Redis where one is named,
@@ -59,7 +57,7 @@ func openStore(c *config.Config, env func(string) string, m *observe.Metrics, b 
 		return s, err
 	}
 	s.name = "redis"
-	if s.redis, err = redisClient(c, env, log); err != nil {
+	if s.redis, err = parts.Redis(c, env, log); err != nil {
 		return nil, err
 	}
 	s.back = redisstore.New(s.redis, "")
@@ -73,48 +71,6 @@ func openStore(c *config.Config, env func(string) string, m *observe.Metrics, b 
 		b.set(s.name, true, "")
 	}
 	return s, err
-}
-
-func redisClient(c *config.Config, env func(string) string, log *slog.Logger) (redis.UniversalClient, error) {
-	o, err := redisurl.Parse(c.Redis.URL)
-	if err != nil {
-		return nil, err
-	}
-	password, err := c.RedisPassword(env)
-	if err != nil {
-		return nil, err
-	}
-	o.Password = string(password)
-	if c.Redis.Username != "" {
-		o.Username = c.Redis.Username
-	}
-	if c.Redis.CAFile != "" && o.TLSConfig != nil {
-		if o.TLSConfig.RootCAs, err = authorities(c.Resolve(c.Redis.CAFile)); err != nil {
-			return nil, fmt.Errorf("redis.ca_file: %w", err)
-		}
-	}
-	redis.SetLogger(redisLog{log})
-	return redis.NewUniversalClient(o), nil
-}
-
-// redisLog keeps the client library's remarks for who debugs: what matters is on
-// the board.
-type redisLog struct{ log *slog.Logger }
-
-func (l redisLog) Printf(_ context.Context, format string, args ...any) {
-	l.log.Debug("redis client", slog.String("message", fmt.Sprintf(format, args...)))
-}
-
-func authorities(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", file)
-	}
-	return pool, nil
 }
 
 // errRedis is a Redis that does not answer.
