@@ -207,6 +207,19 @@ func refusal(answers []netip.Addr) string {
 	return ""
 }
 
+// refusalFault is the kind of such an answer.
+func refusalFault(answers []netip.Addr) Fault {
+	for _, a := range answers {
+		switch {
+		case !codeNet.Contains(a):
+			return FaultForeign
+		case errorNet.Contains(a):
+			return FaultRefusing
+		}
+	}
+	return ""
+}
+
 // refusalText is what Spamhaus means by its error codes; others follow it.
 func refusalText(last uint32) string {
 	switch last {

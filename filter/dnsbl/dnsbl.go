@@ -173,7 +173,8 @@ type ZoneStatus struct {
 	Type    Type      `json:"type"`
 	OK      bool      `json:"ok"`            // in service
 	Why     string    `json:"why,omitempty"` // it is not
-	Since   time.Time `json:"since"`         // when that changed last
+	Fault   Fault     `json:"fault,omitempty"`
+	Since   time.Time `json:"since"` // when that changed last
 	Lookups uint64    `json:"lookups"`
 	Hits    uint64    `json:"hits"`
 	Unknown uint64    `json:"unknown_codes"`
@@ -187,7 +188,7 @@ func (b *Book) Status() []ZoneStatus {
 		z.mu.Lock()
 		h := z.health
 		z.mu.Unlock()
-		out = append(out, ZoneStatus{Name: z.Name, Zone: z.Zone, Type: z.Type, OK: h.state == good, Why: h.why, Since: h.since,
+		out = append(out, ZoneStatus{Name: z.Name, Zone: z.Zone, Type: z.Type, OK: h.state == good, Why: h.why, Fault: h.fault, Since: h.since,
 			Lookups: z.counts.lookups.Load(), Hits: z.counts.hits.Load(),
 			Unknown: z.counts.unknown.Load(), Errors: z.counts.errors.Load()})
 	}

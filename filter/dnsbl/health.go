@@ -15,11 +15,24 @@ const (
 	bad // out of service
 )
 
+// Fault is the kind of what keeps a zone out of service.
+type Fault string
+
+// The faults.
+const (
+	FaultRefusing Fault = "refusing" // it answers error codes: it does not serve us
+	FaultForeign  Fault = "foreign"  // addresses that are no codes: someone else answers for it
+	FaultWildcard Fault = "wildcard" // it lists what it must not, as if it listed everything
+	FaultEmpty    Fault = "empty"    // it does not list its test entry
+	FaultSilent   Fault = "silent"   // the DNS gives no answer
+)
+
 // health is what is known of a zone. It changes by the two functions below, for
 // what messages and probes have met, and by nothing else.
 type health struct {
 	state    state
 	why      string // not good
+	fault    Fault  // bad
 	since    time.Time
 	failures int // lookups of messages that failed, one after the other
 	silent   int // probes without an answer, one after the other
@@ -32,29 +45,29 @@ const (
 )
 
 // afterAnswer is the health after an answer to a message.
-func (h health) afterAnswer(o Outcome, why string) health {
+func (h health) afterAnswer(o Outcome, f Fault, why string) health {
 	switch {
 	case o.answered():
 		h.failures = 0
 	case o == Refused:
-		h.state, h.why = bad, why
+		h.state, h.why, h.fault = bad, why, f
 	case o == Failed:
 		if h.failures++; h.failures >= maxFailures {
-			h.state, h.why = bad, "many lookups failed: "+why
+			h.state, h.why, h.fault = bad, "many lookups failed: "+why, FaultSilent
 		}
 	}
 	return h
 }
 
 // afterProbe is the health after a probe.
-func (h health) afterProbe(o Outcome, why string) health {
+func (h health) afterProbe(o Outcome, f Fault, why string) health {
 	switch {
 	case o == Clean:
-		h.state, h.why, h.silent = good, "", 0
+		h.state, h.why, h.fault, h.silent = good, "", "", 0
 	case o == Failed && h.state == good && h.silent+1 < maxSilent:
 		h.silent++
 	default:
-		h.state, h.why, h.silent = bad, why, 0
+		h.state, h.why, h.fault, h.silent = bad, why, f, 0
 	}
 	return h
 }
@@ -76,7 +89,7 @@ func (b *Book) learn(ctx context.Context, z *zone, a Answer) {
 		if h.state != good {
 			return h // it went out of service meanwhile; probes decide
 		}
-		h = h.afterAnswer(a.Outcome, a.Why)
+		h = h.afterAnswer(a.Outcome, a.fault, a.Why)
 		hangs = h.state == bad && a.Outcome == Failed
 		return h
 	})

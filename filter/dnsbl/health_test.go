@@ -414,3 +414,28 @@ func TestOwnInBadZone(t *testing.T) {
 		}
 	})
 }
+
+// A single probe finds what keeps a zone out of service.
+func TestFaults(t *testing.T) {
+	ip := Config{Zone: "zen.example", Name: "zen", Type: IP, Codes: codes(t, map[string]string{"127.0.0.2": "listed"})}
+	for text, want := range map[string]Fault{
+		"2.0.0.127 A 127.0.0.2":       "",
+		"* A 127.255.255.254":         FaultRefusing,
+		"* A 192.0.2.80":              FaultForeign,
+		"* A 127.0.0.2":               FaultWildcard,
+		"x A 127.0.0.2":               FaultEmpty,
+		"2.0.0.127 TEMPERROR":         FaultSilent,
+		"2.0.0.127 A 127.255.255.255": FaultRefusing,
+	} {
+		z := dnstest.MustParse("$ORIGIN zen.example.\n" + text)
+		got := New([]Config{ip}, Options{Resolver: z.Resolver()}).Probe(t.Context())[0]
+		if got.Fault != want || got.OK != (want == "") || (got.Why == "") != got.OK {
+			t.Errorf("%s: %+v, want %q", text, got, want)
+		}
+	}
+	b := New([]Config{ip}, Options{Resolver: dnstest.MustParse("$ORIGIN zen.example.\n2.0.0.127 A 127.0.0.2\n1.2.0.192 A 127.255.255.254").Resolver()})
+	b.Probe(t.Context())
+	if _, err := b.Client(t.Context(), addr("192.0.2.1")); err == nil || b.Status()[0].Fault != FaultRefusing {
+		t.Errorf("a message met a refusal: %v, %+v", err, b.Status()[0])
+	}
+}

@@ -99,6 +99,8 @@ type Answer struct {
 	Hits    []fact.ListHit `json:"hits,omitempty"`
 	Why     string         `json:"why,omitempty"` // of what is not an answer
 	Took    time.Duration  `json:"took,omitempty"`
+
+	fault Fault // of what is refused
 }
 
 // ask asks one zone, and for its reason when there is a hit.
@@ -113,7 +115,7 @@ func (b *Book) ask(ctx context.Context, z *zone, label, subject string) Answer {
 	case err != nil:
 		a.Outcome, a.Why = Failed, z.failure(err)
 	case refusal(addrs) != "":
-		a.Outcome, a.Why = Refused, refusal(addrs)
+		a.Outcome, a.Why, a.fault = Refused, refusal(addrs), refusalFault(addrs)
 	case len(addrs) == 0:
 		a.Outcome = Clean
 	default:

@@ -23,28 +23,28 @@ func (b *Book) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// Probe probes the zones once, for who asks a single question. Status tells what
-// came of it.
-func (b *Book) Probe(ctx context.Context) {
+// Probe probes all zones once, in parallel, and tells how they stand. It is for
+// who does not Run.
+func (b *Book) Probe(ctx context.Context) []ZoneStatus {
 	var wg sync.WaitGroup
 	for _, z := range b.zones {
 		wg.Go(func() {
-			if o, why := b.probe(ctx, z); ctx.Err() == nil {
-				b.change(z, func(h health) health { return h.afterProbe(o, why) })
-			}
+			o, f, why := b.probe(ctx, z)
+			b.change(z, func(h health) health { return h.afterProbe(o, f, why) })
 		})
 	}
 	wg.Wait()
+	return b.Status()
 }
 
 // watch probes one zone.
 func (b *Book) watch(ctx context.Context, z *zone) {
 	for misses := 0; ; {
-		o, why := b.probe(ctx, z)
+		o, f, why := b.probe(ctx, z)
 		if ctx.Err() != nil {
 			return // what the probe met was the end
 		}
-		b.change(z, func(h health) health { return h.afterProbe(o, why) })
+		b.change(z, func(h health) health { return h.afterProbe(o, f, why) })
 		misses++
 		if o == Clean {
 			misses = 0
@@ -83,16 +83,16 @@ func (b *Book) spread(d time.Duration) time.Duration {
 
 // probe asks for the test entries (RFC 5782, 5). The outcome is Clean if they
 // are as they should be, Failed if the DNS gave no answer, else Refused.
-func (b *Book) probe(ctx context.Context, z *zone) (o Outcome, why string) {
+func (b *Book) probe(ctx context.Context, z *zone) (o Outcome, f Fault, why string) {
 	for _, entry := range z.mustNot() {
 		addrs, err := b.question(ctx, z, entry)
 		switch {
 		case err != nil:
-			return Failed, "the test entries cannot be looked up: " + z.failure(err)
+			return Failed, FaultSilent, "the test entries cannot be looked up: " + z.failure(err)
 		case refusal(addrs) != "":
-			return Refused, refusal(addrs)
+			return Refused, refusalFault(addrs), refusal(addrs)
 		case len(addrs) > 0:
-			return Refused, fmt.Sprintf("lists %s (%s), as if it listed everything", entry, addrs[0])
+			return Refused, FaultWildcard, fmt.Sprintf("lists %s (%s), as if it listed everything", entry, addrs[0])
 		}
 	}
 	must := z.must()
@@ -100,14 +100,14 @@ func (b *Book) probe(ctx context.Context, z *zone) (o Outcome, why string) {
 		addrs, err := b.question(ctx, z, entry)
 		switch {
 		case err != nil:
-			return Failed, "the test entries cannot be looked up: " + z.failure(err)
+			return Failed, FaultSilent, "the test entries cannot be looked up: " + z.failure(err)
 		case refusal(addrs) != "":
-			return Refused, refusal(addrs)
+			return Refused, refusalFault(addrs), refusal(addrs)
 		case len(addrs) > 0:
-			return Clean, ""
+			return Clean, "", ""
 		}
 	}
-	return Refused, fmt.Sprintf("does not list its test entry %s, as if it were empty", must[0])
+	return Refused, FaultEmpty, fmt.Sprintf("does not list its test entry %s, as if it were empty", must[0])
 }
 
 // mustNot gives the entries that no zone may have: 127.0.0.1, its IPv6 form, or
