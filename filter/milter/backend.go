@@ -144,6 +144,7 @@ func ends(v policy.Verdict) bool {
 func (b *backend) Connect(host, family string, port uint16, addr net.IP, m *gomilter.Modifier) (gomilter.Response, error) {
 	b.end()
 	b.macros.set(mail.StageConnect, m.Macros)
+	b.srv.Observer.macros(mail.StageConnect, b.macros.missing(mail.StageConnect))
 	if !b.shed {
 		b.try(mail.StageConnect, func() { b.session = b.srv.NewSession() })
 	}
@@ -214,6 +215,7 @@ func (b *backend) tls() mail.TLS {
 // sends no abort after a finished message).
 func (b *backend) MailFrom(from string, m *gomilter.Modifier) (gomilter.Response, error) {
 	b.macros.set(mail.StageMail, m.Macros)
+	b.srv.Observer.macros(mail.StageMail, b.macros.missing(mail.StageMail))
 	b.broken = false
 	b.open.Store(b.session != nil)
 	return b.ask(mail.StageMail, b.srv.Limits.Command, func(ctx context.Context) filter.Answer {
@@ -263,6 +265,7 @@ func (b *backend) silent(flag gomilter.OptProtocol) gomilter.Response {
 // order and is not used.
 func (b *backend) Headers(_ textproto.MIMEHeader, m *gomilter.Modifier) (gomilter.Response, error) {
 	b.macros[mail.StageHeader] = m.Macros
+	b.srv.Observer.macros(mail.StageHeader, b.macros.missing(mail.StageHeader))
 	return b.ask(mail.StageHeader, b.srv.Limits.Header, func(ctx context.Context) filter.Answer {
 		return b.session.EndOfHeader(ctx, b.macros.get("i"))
 	})

@@ -48,7 +48,8 @@ type Observer struct {
 	Refused  func(why string)                           // peers not served: peer, limit
 	Stage    func(stage mail.Stage, took time.Duration) // time to answer
 	Panicked func(stage mail.Stage)
-	Broken   func(err error) // peers that broke the protocol, and connections that broke
+	Broken   func(err error)                          // peers that broke the protocol, and connections that broke
+	Macros   func(stage mail.Stage, missing []string) // at connect, MAIL and end of header: what the MTA should have told by then
 }
 
 func (o Observer) stage(s mail.Stage, d time.Duration) {
@@ -60,6 +61,12 @@ func (o Observer) stage(s mail.Stage, d time.Duration) {
 func (o Observer) panicked(s mail.Stage) {
 	if o.Panicked != nil {
 		o.Panicked(s)
+	}
+}
+
+func (o Observer) macros(s mail.Stage, missing []string) {
+	if o.Macros != nil {
+		o.Macros(s, missing)
 	}
 }
 
