@@ -10,9 +10,9 @@ import (
 type Params struct {
 	Delay             time.Duration // how long the first retry must wait
 	RetryWindow       time.Duration // after the first contact; a later retry is a new attempt
-	PassLifetime      time.Duration // after its latest message a passed triplet is forgotten
+	PassLifetime      time.Duration // after its latest counted message a passed triplet is forgotten
 	AutoAllowAfter    int           // passes, PassGap apart, after which an identity is let through; 0 never
-	AutoAllowLifetime time.Duration // after its latest message an allowed identity is forgotten
+	AutoAllowLifetime time.Duration // after its latest counted pass an identity is forgotten
 }
 
 // DefaultParams gives the shipped settings: retries of five-minute queues pass
@@ -25,6 +25,11 @@ func DefaultParams() Params {
 // PassGap is how far apart passes of an identity must be to count as two: many
 // recipients of one message show one working queue, not many.
 const PassGap = time.Hour
+
+// CountGap is how far apart contacts of a triplet must be to be counted: what
+// comes all the time is then read often but seldom written. The first contact and
+// the first pass always count.
+const CountGap = time.Minute
 
 // Status is the answer of greylisting.
 type Status uint8
@@ -53,7 +58,7 @@ type Outcome struct {
 	FirstSeen time.Time     // of the triplet; of the identity where that is known
 	Remaining time.Duration // of Defer: a retry after this passes
 	Delayed   time.Duration // of the first Pass: what the greylist cost the message
-	Attempts  int           // contacts of the triplet up to its pass
+	Attempts  int           // contacts of the triplet up to its pass: this one, and those before that were CountGap apart
 	Degraded  bool          // the in-process fallback decided
 }
 
@@ -65,6 +70,9 @@ type Outcome struct {
 // forgotten, or if it comes between Delay and RetryWindow after its first
 // contact (RFC 6647, 5). Coming early costs nothing; coming after the window is
 // a new first contact.
+//
+// What is remembered changes with a first contact, with a first pass, and for the
+// rest at most once in a CountGap, of identities in a PassGap.
 func Decide(now time.Time, p Params, seen Pair) (Outcome, Pair) {
 	now = moment(now)
 	next := seen
@@ -95,20 +103,21 @@ func decideTriplet(now time.Time, p Params, t Record) (Outcome, Record) {
 	out := Outcome{FirstSeen: t.FirstSeen}
 	switch {
 	case t.Passes > 0:
-		out.Status = Pass
+		out.Status, out.Attempts = Pass, int(t.Attempts)
 	case age >= p.Delay:
-		out.Status, out.Delayed = Pass, age
-		t.Attempts = more(t.Attempts)
+		out.Status, out.Delayed, out.Attempts = Pass, age, int(more(t.Attempts))
 	default:
-		out.Status, out.Remaining = Defer, p.Delay-age
-		t.Attempts = more(t.Attempts)
+		out.Status, out.Remaining, out.Attempts = Defer, p.Delay-age, int(more(t.Attempts))
 	}
-	t.LastSeen = later(t.LastSeen, now)
+	first := out.Status == Pass && t.Passes == 0
+	if !first && now.Sub(t.LastSeen) < CountGap {
+		return out, t
+	}
+	t.LastSeen, t.Attempts = later(t.LastSeen, now), uint32(out.Attempts)
 	if out.Status == Pass {
 		t.Passes = more(t.Passes)
 		t.Expires = t.LastSeen.Add(p.PassLifetime)
 	}
-	out.Attempts = int(t.Attempts)
 	return out, t
 }
 

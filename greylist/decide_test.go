@@ -34,6 +34,13 @@ func TestDecide(t *testing.T) {
 			{240 * time.Second, greylist.Pass, 0, 240 * time.Second, 4},
 			{241 * time.Second, greylist.Pass, 0, 0, 4},
 		}},
+		{"contacts count a minute apart", nil, []step{
+			{0, greylist.Defer, 240 * time.Second, 0, 1}, {time.Second, greylist.Defer, 239 * time.Second, 0, 2},
+			{59999 * time.Millisecond, greylist.Defer, 180001 * time.Millisecond, 0, 2},
+			{60 * time.Second, greylist.Defer, 180 * time.Second, 0, 2}, {61 * time.Second, greylist.Defer, 179 * time.Second, 0, 3},
+			{120 * time.Second, greylist.Defer, 120 * time.Second, 0, 3}, {239 * time.Second, greylist.Defer, time.Second, 0, 4},
+			{240 * time.Second, greylist.Pass, 0, 240 * time.Second, 5}, {241 * time.Second, greylist.Pass, 0, 0, 5},
+		}},
 		{"retry at the end of the window passes", nil, []step{
 			{0, greylist.Defer, 240 * time.Second, 0, 1}, {48 * time.Hour, greylist.Pass, 0, 48 * time.Hour, 2},
 		}},
@@ -64,7 +71,7 @@ func TestDecide(t *testing.T) {
 		}},
 		{"a clock a little behind does not lengthen the wait", nil, []step{
 			{time.Minute, greylist.Defer, 240 * time.Second, 0, 1}, {0, greylist.Defer, 240 * time.Second, 0, 2},
-			{5 * time.Minute, greylist.Pass, 0, 4 * time.Minute, 3}, {0, greylist.Pass, 0, 0, 3},
+			{5 * time.Minute, greylist.Pass, 0, 4 * time.Minute, 2}, {0, greylist.Pass, 0, 0, 2},
 		}},
 		{"a record from far ahead starts over", nil, []step{
 			{365 * day, greylist.Defer, 240 * time.Second, 0, 1}, {0, greylist.Defer, 240 * time.Second, 0, 1},
@@ -87,6 +94,28 @@ func TestDecide(t *testing.T) {
 				seen = next
 			}
 		})
+	}
+}
+
+// What need not be counted leaves the records as they are; the first contact and
+// the first pass are always remembered.
+func TestDecideCounted(t *testing.T) {
+	p := greylist.DefaultParams()
+	p.Delay = time.Second
+	var seen greylist.Pair
+	for i, s := range []struct {
+		at      time.Duration
+		changes bool
+		passes  uint32
+	}{
+		{0, true, 0}, {500 * time.Millisecond, false, 0}, {time.Second, true, 1}, {2 * time.Second, false, 1},
+		{61*time.Second - time.Millisecond, false, 1}, {61 * time.Second, true, 2}, {62 * time.Second, false, 2},
+	} {
+		_, next := greylist.Decide(start.Add(s.at), p, seen)
+		if next.Equal(seen) == s.changes || next.Triplet.Passes != s.passes {
+			t.Errorf("step %d: %+v after %+v, want a change: %v, passes %d", i, next.Triplet, seen.Triplet, s.changes, s.passes)
+		}
+		seen = next
 	}
 }
 
@@ -193,7 +222,7 @@ func stored(t *rapid.T, p greylist.Pair) greylist.Pair {
 // model says the rules once more, from the list of what happened.
 type model struct {
 	first   time.Time   // of the running attempt
-	passed  []time.Time // messages let through since the attempt began
+	passed  []time.Time // messages let through since the attempt began, a minute apart
 	counted []time.Time // the identity's passes, an hour apart
 }
 
@@ -216,7 +245,9 @@ func (m *model) contact(now time.Time, p greylist.Params) greylist.Status {
 	} else if age < p.Delay {
 		return greylist.Defer
 	}
-	m.passed = append(m.passed, now)
+	if n := len(m.passed); n == 0 || now.Sub(m.passed[n-1]) >= time.Minute {
+		m.passed = append(m.passed, now)
+	}
 	m.count(now)
 	return greylist.Pass
 }

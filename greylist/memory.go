@@ -27,6 +27,18 @@ func (m *Memory) Get(_ context.Context, k Key) (Pair, error) {
 	return m.pair(k), nil
 }
 
+// GetOrAdd implements Store.
+func (m *Memory) GetOrAdd(_ context.Context, k Key, triplet Record) (Pair, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	held := m.pair(k)
+	if k.IsIdentity() || !held.Triplet.IsZero() {
+		return held, false, nil
+	}
+	m.write(k, triplet)
+	return held, true, nil
+}
+
 // CompareAndSet implements Store.
 func (m *Memory) CompareAndSet(_ context.Context, k Key, old, next Pair) (Pair, error) {
 	m.mu.Lock()

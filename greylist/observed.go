@@ -19,6 +19,13 @@ func (o observed) Get(ctx context.Context, k Key) (Pair, error) {
 	return p, err
 }
 
+func (o observed) GetOrAdd(ctx context.Context, k Key, triplet Record) (Pair, bool, error) {
+	start := time.Now()
+	p, added, err := o.store.GetOrAdd(ctx, k, triplet)
+	o.done("add", start, err)
+	return p, added, err
+}
+
 func (o observed) CompareAndSet(ctx context.Context, k Key, old, next Pair) (Pair, error) {
 	start := time.Now()
 	p, err := o.store.CompareAndSet(ctx, k, old, next)

@@ -13,10 +13,10 @@ import (
 // resolution of one millisecond.
 type Record struct {
 	FirstSeen time.Time // start of the triplet's attempt; the identity's first counted pass
-	LastSeen  time.Time // latest contact; the identity's latest counted pass
+	LastSeen  time.Time // latest counted contact; the identity's latest counted pass
 	Expires   time.Time // the record means nothing from then on, and stores may drop it
-	Attempts  uint32    // of a triplet: times that it came, up to its pass
-	Passes    uint32    // of a triplet: messages let through; of an identity: counted passes
+	Attempts  uint32    // of a triplet: contacts up to its pass, those a CountGap apart
+	Passes    uint32    // of a triplet: contacts let through, those a CountGap apart; of an identity: passes a PassGap apart
 	Allowed   bool      // of an identity: an administrator allowed it
 	Name      string    // of an identity: "kind:value" where that names an organization, else ""
 }

@@ -89,12 +89,14 @@ func New(c ServiceConfig) *Service {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{c: c, keys: keyer{c.Secret}, shadow: newShadow(fallbackRecords)}
+	s := &Service{c: c, keys: newKeyer(c.Secret), shadow: newShadow(fallbackRecords)}
 	s.store = observed{c.Store, c.Observer.Op}
 	s.breaker = gobreaker.NewCircuitBreaker[Outcome](gobreaker.Settings{
 		Name: "greylist", Timeout: breakerOpen,
 		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= breakerFailures },
-		IsExcluded:  func(err error) bool { return errors.Is(err, errCaller) || errors.Is(err, ErrConflict) },
+		IsExcluded: func(err error) bool {
+			return errors.Is(err, errCaller) || errors.Is(err, ErrConflict) || errors.Is(err, ErrShared)
+		},
 	})
 	s.recovery.ctx, s.recovery.stop = context.WithCancel(context.Background())
 	return s
@@ -155,38 +157,73 @@ func (s *Service) decide(ctx context.Context, key Key, name string, now time.Tim
 
 // update changes what the store holds, with what the fallback learned put in. It
 // first supposes that the store holds what this process saw last, mostly
-// nothing: then one CompareAndSet does all. Change is called with each state
-// that turned up, and the last call is the one that counts. After maxTries the
-// error is ErrConflict.
+// nothing: then one operation does all. Change is called with each state that
+// turned up, and the last call is the one that counts; it never removes a
+// triplet. After maxTries the error is ErrConflict.
 func (s *Service) update(ctx context.Context, key Key, now time.Time, change func(Pair) Pair) error {
-	held, proven := s.shadow.seen(key), false
+	v := view{held: s.shadow.seen(key)}
+	v.stored = v.held
 	for range maxTries {
-		known, owed := s.shadow.merge(now, s.c.Params, key, held)
+		known, owed := s.shadow.merge(now, s.c.Params, key, v.held)
 		next := change(known)
-		same := next.Equal(held)
-		if same && proven {
-			s.shadow.agreed(key, held, owed)
-			return nil
+		if next.Triplet.IsZero() {
+			next.Triplet = v.stored.Triplet
 		}
-		var err error
-		if same {
-			held, err = s.store.Get(ctx, key)
-		} else {
-			held, err = s.store.CompareAndSet(ctx, key, held, next)
-		}
-		switch {
-		case err == nil && !same:
-			s.shadow.agreed(key, next, owed)
-			return nil
-		case err != nil && !errors.Is(err, ErrConflict):
+		done, err := s.step(ctx, key, &v, next, owed)
+		if err != nil {
 			return err
 		}
-		proven = true
+		if done {
+			s.shadow.agreed(key, next, owed)
+			return nil
+		}
 	}
-	s.shadow.mem.set(key, held)
-	known, _ := s.shadow.merge(now, s.c.Params, key, held)
+	s.shadow.mem.set(key, v.stored)
+	known, _ := s.shadow.merge(now, s.c.Params, key, v.held)
 	change(known)
 	return ErrConflict
+}
+
+// view is what one update knows of the store.
+type view struct {
+	held   Pair // to decide on
+	stored Pair // held, with the triplet that this update has added
+	proven bool // the store said so; else this process remembers it
+}
+
+// step does the one operation that brings next into the store, or else corrects
+// the view. It tells whether the store holds next.
+func (s *Service) step(ctx context.Context, key Key, v *view, next Pair, o owed) (done bool, err error) {
+	same := next.Equal(v.stored)
+	switch {
+	case same && v.proven:
+		return true, nil
+	case same:
+		v.held, err = s.store.Get(ctx, key)
+		v.stored = v.held
+	case !v.proven && o.none() && begins(v.held, next):
+		added := false
+		v.held, added, err = s.store.GetOrAdd(ctx, key, next.Triplet)
+		if v.stored = v.held; added {
+			v.stored.Triplet = next.Triplet
+		}
+	default:
+		v.held, err = s.store.CompareAndSet(ctx, key, v.stored, next)
+		if err == nil {
+			return true, nil
+		}
+		v.stored = v.held
+	}
+	v.proven = true
+	if errors.Is(err, ErrConflict) {
+		err = nil
+	}
+	return false, err
+}
+
+// begins tells whether next is a first contact and no more.
+func begins(held, next Pair) bool {
+	return held.Triplet.IsZero() && next.Triplet.Passes == 0 && next.Identity.Equal(held.Identity)
 }
 
 func named(p Pair, name string) Pair {

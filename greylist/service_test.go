@@ -35,6 +35,7 @@ const (
 	fails
 	hangs
 	readOnly
+	failsShared
 )
 
 var errDown = errors.New("store is down")
@@ -44,6 +45,8 @@ func (f *flaky) trouble(ctx context.Context, write bool) error {
 	switch f.mode.Load() {
 	case fails:
 		return errDown
+	case failsShared:
+		return fmt.Errorf("%w: %w", greylist.ErrShared, errDown)
 	case hangs:
 		<-ctx.Done()
 		return ctx.Err()
@@ -60,6 +63,13 @@ func (f *flaky) Get(ctx context.Context, k greylist.Key) (greylist.Pair, error) 
 		return greylist.Pair{}, err
 	}
 	return f.Store.Get(ctx, k)
+}
+
+func (f *flaky) GetOrAdd(ctx context.Context, k greylist.Key, triplet greylist.Record) (greylist.Pair, bool, error) {
+	if err := f.trouble(ctx, true); err != nil {
+		return greylist.Pair{}, false, err
+	}
+	return f.Store.GetOrAdd(ctx, k, triplet)
 }
 
 func (f *flaky) CompareAndSet(ctx context.Context, k greylist.Key, old, next greylist.Pair) (greylist.Pair, error) {
@@ -123,38 +133,77 @@ func sleep(d time.Duration) {
 const delay = 240 * time.Second
 
 // One operation decides in all common cases, two where another sidecar saw the
-// triplet first.
+// triplet first and something is to be written.
 func TestRoundTrips(t *testing.T) {
 	clock, store := storetest.NewClock(), greylist.NewMemory(1000)
 	a, b := newBench(store, clock.Now, nil), newBench(store, clock.Now, nil)
 	defer a.Close()
 	defer b.Close()
 	r := storetest.Request(1, "<a@example.org>", "<b@example.net>")
+	other := storetest.Request(1, "<c@example.org>", "<b@example.net>")
 	for i, tt := range []struct {
 		wait time.Duration
 		at   *bench
+		r    greylist.Request
 		want greylist.Status
 		ops  string
 	}{
-		{0, a, greylist.Defer, "set ok"},
-		{time.Second, a, greylist.Defer, "set ok"},
-		{time.Second, b, greylist.Defer, "set conflict, set ok"},
-		{time.Second, a, greylist.Defer, "set conflict, set ok"},
-		{delay, a, greylist.Pass, "set ok"},
-		{time.Hour, a, greylist.Pass, "set ok"},
-		{time.Second, a, greylist.Known, "get ok"},
-		{time.Second, b, greylist.Known, "set conflict"},
-		{time.Second, b, greylist.Known, "get ok"},
-		{time.Hour, b, greylist.Known, "set ok"},
+		{0, a, r, greylist.Defer, "add ok"},
+		{time.Second, a, r, greylist.Defer, "get ok"},
+		{time.Second, b, r, greylist.Defer, "add ok"},
+		{time.Minute, a, r, greylist.Defer, "set ok"}, // a contact that counts
+		{time.Second, b, r, greylist.Defer, "set conflict"},
+		{delay, a, r, greylist.Pass, "set ok"},
+		{time.Second, a, r, greylist.Pass, "get ok"},
+		{time.Second, b, r, greylist.Pass, "set conflict"},
+		{time.Hour, a, r, greylist.Pass, "set ok"},
+		{time.Second, a, r, greylist.Known, "get ok"},
+		{time.Second, b, r, greylist.Known, "set conflict"},
+		{time.Second, b, r, greylist.Known, "get ok"},
+		{time.Second, b, other, greylist.Known, "get ok"},
+		{time.Hour, b, r, greylist.Known, "set ok"},
+		{time.Hour, a, other, greylist.Known, "set conflict, set ok"},
 	} {
 		clock.Add(tt.wait)
-		if _, ops := tt.at.check(t, r, tt.want, false); ops != tt.ops {
+		if _, ops := tt.at.check(t, tt.r, tt.want, false); ops != tt.ops {
 			t.Errorf("step %d: %s, want %s", i, ops, tt.ops)
 		}
 	}
 	r.Recipient = mail.ParsePath("<postmaster@example.net>")
 	if _, ops := a.check(t, r, greylist.OptedOut, false); ops != "" {
 		t.Errorf("opted out: %s, want no operation", ops)
+	}
+}
+
+// A process that does not know yet that an identity is known finds out by the
+// operation that would begin a triplet, and counts the identity's mail.
+func TestKnownElsewhere(t *testing.T) {
+	clock, store := storetest.NewClock(), greylist.NewMemory(1000)
+	a, b := newBench(store, clock.Now, nil), newBench(store, clock.Now, nil)
+	defer a.Close()
+	defer b.Close()
+	r := storetest.Request(1, "<a@example.org>", "<b@example.net>")
+	if err := a.Allow(t.Context(), r.Identity); err != nil {
+		t.Fatal(err)
+	}
+	if o, ops := b.check(t, r, greylist.Known, false); ops != "add ok" || o.Attempts != 0 {
+		t.Errorf("%+v by %s, want one operation and no attempt", o, ops)
+	}
+	if _, ops := b.check(t, r, greylist.Known, false); ops != "get ok" {
+		t.Errorf("then %s, want a look", ops)
+	}
+	c := newBench(store, clock.Now, nil)
+	defer c.Close()
+	clock.Add(greylist.PassGap)
+	r.Recipient = mail.ParsePath("<c@example.net>")
+	if _, ops := c.check(t, r, greylist.Known, false); ops != "add ok, set ok" {
+		t.Errorf("an hour later %s, want the mail counted", ops)
+	}
+	if _, held, err := c.LookupIdentity(t.Context(), r.Identity); err != nil || held.Passes != 1 || !held.Allowed {
+		t.Errorf("held %+v, %v, want one pass counted", held, err)
+	}
+	if n, err := c.Forget(t.Context(), r.Identity); n != 3 || err != nil {
+		t.Errorf("Forget = %d, %v, want the identity and two triplets", n, err)
 	}
 }
 
@@ -232,6 +281,18 @@ func TestBreaker(t *testing.T) {
 		}
 		b.check(t, storetest.Request(1, "<a@example.org>", "<b@example.net>"), greylist.Defer, false)
 	})
+}
+
+// Operations that failed together are one failure.
+func TestBreakerShared(t *testing.T) {
+	b := newBench(greylist.NewMemory(1000), nil, nil)
+	defer b.Close()
+	b.store.mode.Store(failsShared)
+	for range 20 {
+		if _, ops := b.check(t, storetest.Request(1, "<a@example.org>", "<b@example.net>"), greylist.Defer, true); strings.Contains(ops, "open") {
+			t.Fatal("the breaker opened")
+		}
+	}
 }
 
 // A store that can be read only, such as a demoted master, is not well again.

@@ -8,13 +8,19 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"strings"
+	"sync"
 
 	"mailwicket/filter/mail"
 )
 
 // ErrConflict says that somebody else wrote in between.
 var ErrConflict = errors.New("greylist record changed meanwhile")
+
+// ErrShared marks the error of an operation that was sent together with others:
+// they all failed at once, and another one of them tells of it without this mark.
+var ErrShared = errors.New("together with another operation")
 
 // ErrKey says that a text is no Key.
 var ErrKey = errors.New("not a greylist key")
@@ -49,13 +55,13 @@ func (k Key) String() string {
 func ParseKey(s string) (Key, error) {
 	var k Key
 	id, triplet, both := strings.Cut(s, ".")
-	if !hash(&k.Identity, id) || both && (!hash(&k.Triplet, triplet) || k.IsIdentity()) {
+	if !parseHash(&k.Identity, id) || both && (!parseHash(&k.Triplet, triplet) || k.IsIdentity()) {
 		return Key{}, ErrKey
 	}
 	return k, nil
 }
 
-func hash(to *[16]byte, s string) bool {
+func parseHash(to *[16]byte, s string) bool {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	return err == nil && copy(to[:], b) == len(b) && len(b) == len(to)
 }
@@ -74,6 +80,13 @@ type Store interface {
 	// Get reads both records of a key; what is not there is zero. A write that
 	// has returned is seen, unless the store lost it.
 	Get(ctx context.Context, k Key) (Pair, error)
+
+	// GetOrAdd reads both records of a key, and adds a triplet's record where the
+	// store has none. It tells whether it did, and what was held before. The
+	// record is added as one atomic step, the reading may be of a moment later.
+	// For a key without Triplet it is Get. A store that tries again by itself may
+	// find the record that it has added.
+	GetOrAdd(ctx context.Context, k Key, triplet Record) (held Pair, added bool, err error)
 
 	// CompareAndSet writes next if old is what the store holds, both records as
 	// one atomic step. Otherwise it writes nothing and returns what it holds,
@@ -97,29 +110,38 @@ type Store interface {
 }
 
 // keyer makes keys. All sidecars of a store must have the same secret.
-type keyer struct{ secret []byte }
+type keyer struct{ hashes *sync.Pool } // of *hasher, with the secret in
+
+type hasher struct {
+	mac hash.Hash
+	buf []byte
+}
+
+func newKeyer(secret []byte) keyer {
+	return keyer{&sync.Pool{New: func() any { return &hasher{mac: hmac.New(sha256.New, secret)} }}}
+}
 
 func (h keyer) identity(id Identity) Key {
 	return Key{Identity: h.sum("identity", id.String())}
 }
 
 func (h keyer) triplet(r Request) Key {
-	k := h.identity(r.Identity)
-	k.Triplet = h.sum("triplet", r.Identity.String(), NormalizeSender(r.Sender), normalizeRecipient(r.Recipient))
-	return k
+	id := r.Identity.String()
+	return Key{Identity: h.sum("identity", id), Triplet: h.sum("triplet", id, NormalizeSender(r.Sender), normalizeRecipient(r.Recipient))}
 }
 
 // sum is HMAC-SHA256 (RFC 2104) truncated to 128 bits. Lengths are hashed with
 // the parts, so that no two lists of parts read the same.
 func (h keyer) sum(parts ...string) (out [16]byte) {
-	m := hmac.New(sha256.New, h.secret)
-	var n [8]byte
+	m := h.hashes.Get().(*hasher)
+	m.buf = m.buf[:0]
 	for _, p := range parts {
-		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
-		m.Write(n[:])
-		m.Write([]byte(p))
+		m.buf = append(binary.BigEndian.AppendUint64(m.buf, uint64(len(p))), p...)
 	}
-	copy(out[:], m.Sum(nil))
+	m.mac.Reset()
+	m.mac.Write(m.buf)
+	copy(out[:], m.mac.Sum(m.buf[:0]))
+	h.hashes.Put(m)
 	return out
 }
 

@@ -76,19 +76,24 @@ func (s *Store) Get(_ context.Context, k greylist.Key) (greylist.Pair, error) {
 	return s.pair(k)
 }
 
+// GetOrAdd implements greylist.Store. While commits fail it writes nothing.
+func (s *Store) GetOrAdd(_ context.Context, k greylist.Key, triplet greylist.Record) (greylist.Pair, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held, err := s.writable(k)
+	if err != nil || k.IsIdentity() || !held.Triplet.IsZero() {
+		return held, false, err
+	}
+	s.put(k, greylist.Record{}, triplet)
+	s.hurry()
+	return held, true, nil
+}
+
 // CompareAndSet implements greylist.Store. While commits fail it writes nothing.
 func (s *Store) CompareAndSet(_ context.Context, k greylist.Key, old, next greylist.Pair) (greylist.Pair, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.closed:
-		return greylist.Pair{}, ErrClosed
-	case s.broken != nil:
-		return greylist.Pair{}, fmt.Errorf("last commit: %w", s.broken)
-	case len(s.pending) >= maxPending:
-		return greylist.Pair{}, ErrBusy
-	}
-	held, err := s.pair(k)
+	held, err := s.writable(k)
 	if err != nil {
 		return greylist.Pair{}, err
 	}
@@ -101,13 +106,31 @@ func (s *Store) CompareAndSet(_ context.Context, k greylist.Key, old, next greyl
 		return held, greylist.ErrConflict
 	}
 	s.put(k.Owner(), old.Identity, next.Identity)
+	s.hurry()
+	return next, nil
+}
+
+// writable reads both records, if a write may follow.
+func (s *Store) writable(k greylist.Key) (greylist.Pair, error) {
+	switch {
+	case s.closed:
+		return greylist.Pair{}, ErrClosed
+	case s.broken != nil:
+		return greylist.Pair{}, fmt.Errorf("last commit: %w", s.broken)
+	case len(s.pending) >= maxPending:
+		return greylist.Pair{}, ErrBusy
+	}
+	return s.pair(k)
+}
+
+// hurry has much that waits committed at once.
+func (s *Store) hurry() {
 	if len(s.pending) >= commitAt {
 		select {
 		case s.full <- struct{}{}:
 		default:
 		}
 	}
-	return next, nil
 }
 
 func (s *Store) put(k greylist.Key, old, next greylist.Record) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,8 @@ func Run(t *testing.T, open func(t *testing.T) greylist.Store) {
 		{"nothing is zero", testEmpty},
 		{"what is written is read", testRoundTrip},
 		{"a conflict writes nothing", testConflict},
+		{"what is new is added", testAdd},
+		{"one of many adds", testAddConcurrent},
 		{"records are removed", testRemove},
 		{"an identity alone", testIdentityAlone},
 		{"triplets share the identity", testShared},
@@ -123,6 +126,55 @@ func testConflict(t *testing.T, s greylist.Store) {
 	}
 	if got, err := s.CompareAndSet(ctx(t), Key(2, 1), held, next); !errors.Is(err, greylist.ErrConflict) || !got.Equal(greylist.Pair{}) {
 		t.Errorf("nothing held: CompareAndSet = %+v, %v, want a conflict with zero", got, err)
+	}
+}
+
+func testAdd(t *testing.T, s greylist.Store) {
+	add := func(k greylist.Key, triplet greylist.Record, want greylist.Pair, added bool) {
+		t.Helper()
+		held, ok, err := s.GetOrAdd(ctx(t), k, triplet)
+		if err != nil || ok != added || !held.Equal(want) {
+			t.Fatalf("GetOrAdd = %+v, %v, %v, want %+v, %v", held, ok, err, want, added)
+		}
+	}
+	first := Record(1, 0)
+	add(Key(1, 1), first, greylist.Pair{}, true)
+	add(Key(1, 1), Record(7, 7), greylist.Pair{Triplet: first}, false)
+	Holds(t, s, Key(1, 1), greylist.Pair{Triplet: first})
+
+	id := greylist.Pair{Identity: Record(0, 2)}
+	Set(t, s, Key(1, 0), greylist.Pair{}, id)
+	add(Key(1, 1), Record(7, 7), greylist.Pair{Triplet: first, Identity: id.Identity}, false)
+	add(Key(1, 2), first, id, true)
+	Holds(t, s, Key(1, 2), greylist.Pair{Triplet: first, Identity: id.Identity})
+	add(Key(1, 0), first, id, false) // there is no triplet to add
+	Set(t, s, Key(1, 2), greylist.Pair{Triplet: first, Identity: id.Identity}, id)
+	add(Key(1, 2), Record(3, 0), id, true) // removed, and new again
+}
+
+func testAddConcurrent(t *testing.T, s greylist.Store) {
+	const writers, keys = 8, 25
+	var wg sync.WaitGroup
+	var added [keys]atomic.Int32
+	for w := range writers {
+		wg.Go(func() {
+			for i := range keys {
+				held, ok, err := s.GetOrAdd(ctx(t), Key(1, i+1), Record(uint32(w+1), 0))
+				switch {
+				case err != nil || ok != held.Triplet.IsZero():
+					t.Errorf("GetOrAdd = %+v, %v, %v", held, ok, err)
+				case ok:
+					added[i].Store(int32(w + 1))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i := range keys {
+		got, err := s.Get(ctx(t), Key(1, i+1))
+		if who := added[i].Load(); err != nil || who == 0 || got.Triplet.Attempts != uint32(who) {
+			t.Errorf("key %d holds %+v, %v, added by %d", i, got, err, who)
+		}
 	}
 }
 
