@@ -1,77 +1,72 @@
 package boltstore
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 
 	"go.etcd.io/bbolt"
 
+	"mailwicket/greylist"
 	"mailwicket/greylist/storetest"
 )
 
-// The floors are what bbolt does for one value: read, and committed alone.
-func BenchmarkBolt(b *testing.B) {
-	s := openTest(b, Options{})
-	ctx := b.Context()
-	var n atomic.Int64
-	parallel := func(name string, f func(i int64) error) {
-		b.Run(name, func(b *testing.B) {
-			b.SetParallelism(8)
-			b.RunParallel(func(p *testing.PB) {
-				for p.Next() {
-					if err := f(n.Add(1)); err != nil {
-						b.Fatal(err)
-					}
-				}
-			})
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "per-s")
-		})
-	}
+// benchmark makes a service over a file of its own, and the floors: what bbolt does
+// for one value, committed alone and read, in another file.
+func benchmark(b *testing.B) (s *Store, v *greylist.Service, commit, read storetest.Floor) {
 	raw, err := bbolt.Open(filepath.Join(b.TempDir(), "raw"), 0o600, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer raw.Close()
-	put := func(i int64) error {
+	b.Cleanup(func() { _ = raw.Close() })
+	put := func(i int) error {
 		return raw.Update(func(tx *bbolt.Tx) error {
 			t, err := tx.CreateBucketIfNotExists([]byte("x"))
 			if err != nil {
 				return err
 			}
-			return t.Put(fileKey(storetest.Key(int(i), 1)), make([]byte, 20))
+			return t.Put(fileKey(storetest.Key(i, 1)), make([]byte, 20))
 		})
 	}
-	parallel("floor write", put)
-	parallel("floor read", func(i int64) error {
-		return raw.View(func(tx *bbolt.Tx) error { tx.Bucket([]byte("x")).Get([]byte("y")); return nil })
-	})
-	v := storetest.Service(b, s, nil)
-	check := func(client int64, from string) error {
-		o, err := v.Check(ctx, storetest.Request(int(client), from, "<user@example.net>"))
-		if o.Degraded {
-			return errors.New("degraded")
-		}
-		return err
-	}
-	parallel("first contact", func(i int64) error { return check(i, fmt.Sprintf("<%c%c@u%d.example>", 'a'+i%26, 'a'+i/26%26, i)) })
-	if err := s.Sync(ctx); err != nil {
+	if err := put(0); err != nil {
 		b.Fatal(err)
 	}
-	if info, err := os.Stat(s.db.Path()); err == nil {
-		_ = s.db.View(func(tx *bbolt.Tx) error {
-			b.Logf("%d records in %d bytes: %d bytes each", count(tx), info.Size(), info.Size()/int64(max(count(tx), 1)))
-			return nil
-		})
-	}
-	parallel("early retry", func(i int64) error { return check(i%1000, "<a@example.org>") })
-	for i := range 1000 {
-		if err := v.Allow(ctx, storetest.Request(i, "", "").Identity); err != nil {
-			b.Fatal(err)
+	commit = storetest.Floor{Name: "commit", Do: func(first, _ int) func(int) error {
+		return func(i int) error { return put(first + i) }
+	}}
+	read = storetest.Floor{Name: "read", Do: func(int, int) func(int) error {
+		return func(int) error {
+			return raw.View(func(tx *bbolt.Tx) error {
+				tx.Bucket([]byte("x")).Get(fileKey(storetest.Key(0, 1)))
+				return nil
+			})
 		}
+	}}
+	s = openTest(b, Options{})
+	return s, storetest.Service(b, s, nil), commit, read
+}
+
+func BenchmarkBolt(b *testing.B) {
+	s, v, commit, read := benchmark(b)
+	storetest.Bench(b, v, commit, read, func(b *testing.B) { size(b, s) }, storetest.Rate)
+}
+
+func BenchmarkLatency(b *testing.B) {
+	_, v, commit, read := benchmark(b)
+	storetest.Bench(b, v, commit, read, nil, storetest.Latency)
+}
+
+// size prints what a record takes on disk.
+func size(b *testing.B, s *Store) {
+	if err := s.Sync(b.Context()); err != nil {
+		b.Fatal(err)
 	}
-	parallel("known", func(i int64) error { return check(i%1000, "<a@example.org>") })
+	info, err := os.Stat(s.db.Path())
+	if err != nil {
+		b.Fatal(err)
+	}
+	_ = s.db.View(func(tx *bbolt.Tx) error {
+		b.Logf("%d records in %d bytes: %d bytes each", count(tx), info.Size(), info.Size()/int64(max(count(tx), 1)))
+		return nil
+	})
 }
