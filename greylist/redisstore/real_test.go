@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"mailwicket/greylist"
 	"mailwicket/greylist/redisstore/redistest"
 	"mailwicket/greylist/storetest"
@@ -47,6 +49,54 @@ func TestStoreCluster(t *testing.T) {
 		return New(c, "")
 	})
 	t.Run("race", func(t *testing.T) { race(t, url) })
+}
+
+// With the rights that the manual gives, and no others, a cluster works, and
+// Sentinels tell of the master.
+func TestACL(t *testing.T) {
+	server, cluster, sentinel := redistest.ACL(t)
+	login := redistest.User + ":" + strings.ReplaceAll(redistest.Password, " ", "%20")
+	t.Run("cluster", func(t *testing.T) {
+		addrs := redistest.Cluster(t, 3)
+		for _, a := range addrs {
+			redistest.Grant(t, dial(t, a), server, cluster)
+		}
+		admin := patient(t, "redis+cluster://"+addrs[0])
+		storetest.Run(t, func(t *testing.T) greylist.Store {
+			redistest.Flush(t, admin)
+			return New(patient(t, "redis+cluster://"+login+"@"+strings.Join(addrs, ",")), "")
+		})
+		for _, a := range addrs {
+			undenied(t, dial(t, a))
+		}
+	})
+	t.Run("sentinel", func(t *testing.T) {
+		master, guard := redistest.Sentinel(t)
+		redistest.Grant(t, master.Direct(t), server)
+		redistest.Grant(t, guard.Direct(t), sentinel)
+		url := "redis+sentinel://" + login + "@" + guard.Addr + "/main?sentinel_user=" + redistest.User +
+			"&sentinel_password=" + strings.ReplaceAll(redistest.Password, " ", "%20")
+		storetest.Run(t, func(t *testing.T) greylist.Store {
+			redistest.Flush(t, master.Direct(t))
+			return New(patient(t, url), "")
+		})
+		undenied(t, master.Direct(t))
+		undenied(t, guard.Direct(t))
+	})
+}
+
+func dial(t *testing.T, addr string) *redis.Client {
+	c := redis.NewClient(&redis.Options{Addr: addr})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// undenied complains where the server refused a command.
+func undenied(t *testing.T, c *redis.Client) {
+	t.Helper()
+	if log, err := c.Do(t.Context(), "acl", "log").Slice(); err != nil || len(log) > 0 {
+		t.Errorf("denied: %v, %v", log, err)
+	}
 }
 
 func TestRaceReal(t *testing.T) { race(t, "redis://"+redistest.Start(t).Addr) }

@@ -73,9 +73,6 @@ func openStore(c *config.Config, env func(string) string, m *observe.Metrics, b 
 	return s, err
 }
 
-// errRedis is a Redis that does not answer.
-var errRedis = errors.New("redis does not answer")
-
 const (
 	secretKey   = "mw:secret"
 	secretLimit = 2 * time.Second
@@ -90,11 +87,11 @@ func (s *store) shareSecret(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.redis.SetNX(ctx, secretKey, s.secret, 0).Err(); err != nil {
-		return fmt.Errorf("%w: %w", errRedis, err)
+		return redisTrouble(err)
 	}
 	shared, err := s.redis.Get(ctx, secretKey).Bytes()
 	if err != nil {
-		return fmt.Errorf("%w: %w", errRedis, err)
+		return redisTrouble(err)
 	}
 	if len(shared) != secretLen {
 		return fmt.Errorf("redis key %s holds %d bytes, want %d: delete it to start with an empty greylist", secretKey, len(shared), secretLen)
@@ -166,7 +163,7 @@ func (s *store) run(ctx context.Context, newSecret func()) {
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			s.board.set(s.name, false, err.Error())
+			s.board.set(s.name, false, redisTrouble(err).Error())
 		default:
 			if degraded, _ := s.current().Degraded(); !degraded {
 				s.board.set(s.name, true, "")
