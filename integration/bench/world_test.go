@@ -54,8 +54,9 @@ type world struct {
 	socket string
 }
 
-// newWorld starts a server with the given greylist store.
-func newWorld(tb testing.TB, store greylist.Store) *world {
+// newWorld starts a server with the given greylist store; change may add to what
+// the engine has.
+func newWorld(tb testing.TB, store greylist.Store, change ...func(*filter.Config)) *world {
 	tb.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	check(tb, err)
@@ -72,7 +73,7 @@ func newWorld(tb testing.TB, store greylist.Store) *world {
 	tb.Cleanup(resolver.Close)
 
 	w := &world{key: key, socket: socketPath(tb)}
-	engine := newEngine(tb, resolver, newGreylist(tb, store))
+	engine := newEngine(tb, resolver, newGreylist(tb, store), change...)
 	serve(tb, w.socket, engine)
 	return w
 }
@@ -91,26 +92,37 @@ func socketPath(tb testing.TB) string {
 	return filepath.Join(dir, "m.sock")
 }
 
-// newEngine is set up as the app does it for the shipped configuration, with
-// greylisting for all.
-func newEngine(tb testing.TB, r *dnsclient.Client, g filter.Greylister) *filter.Engine {
+// rules are those of the standard profile and greylisting, and more.
+func rules(tb testing.TB, more ...policy.Rule) *policy.Policy {
 	tb.Helper()
-	rules, err := profile.Rules("standard")
+	all, err := profile.Rules("standard")
 	check(tb, err)
-	rules = append(rules, policy.Rule{Name: "greylist", Auto: true, Do: policy.Action{Greylist: true},
+	all = append(append(more, all...), policy.Rule{Name: "greylist", Auto: true, Do: policy.Action{Greylist: true},
 		When: policy.Cond{Leaf: &policy.Leaf{Field: "client.trusted", Match: policy.Match{Op: policy.Is}}}})
-	p, problems := policy.Compile(rules)
+	p, problems := policy.Compile(all)
 	if len(problems) > 0 {
 		tb.Fatal(problems)
 	}
+	return p
+}
+
+// newEngine is set up as the app does it for the shipped configuration, with
+// greylisting for all.
+func newEngine(tb testing.TB, r *dnsclient.Client, g filter.Greylister, change ...func(*filter.Config)) *filter.Engine {
+	tb.Helper()
+	p := rules(tb)
 	log := slog.New(slog.NewJSONHandler(io.Discard, nil))
 	var refs atomic.Int64
-	return filter.NewEngine(filter.Config{
+	c := filter.Config{
 		Policy: p, Resolver: r, Greylist: g, Defers: filter.NewDefers(), AuthservID: "mx.test.example",
 		OnError: policy.Tempfail, DKIMMax: 8, Net4: 24, Net6: 64, HeaderBytes: 256 << 10, HeaderFields: 1000,
 		CheckTimeout: 20 * time.Second, Now: time.Now, NewRef: func() string { return fmt.Sprint("ref", refs.Add(1)) },
 		Log: log, Observer: observe.All{observe.New(prometheus.NewRegistry()), observe.Log{L: log}},
-	})
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	return filter.NewEngine(c)
 }
 
 // newGreylist is a service to which the sender is no stranger: its first contact
