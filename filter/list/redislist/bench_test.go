@@ -25,11 +25,17 @@ func BenchmarkRead(b *testing.B) {
 }
 
 // BenchmarkSeen is the time from an edit through one Book until a lookup in another
-// finds it, in a list of a thousand entries.
+// finds it, by the number of entries that the list has.
 func BenchmarkSeen(b *testing.B) {
+	for _, n := range []int{1000, 10_000, MaxEntries - 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) { seen(b, n) })
+	}
+}
+
+func seen(b *testing.B, n int) {
 	s := redistest.Start(b)
 	url := "redis://" + s.Addr
-	if _, _, err := New(s.Direct(b), "").Edit(b.Context(), "names", entries(1000), nil); err != nil {
+	if _, _, err := New(s.Direct(b), "").Edit(b.Context(), "names", entries(n), nil); err != nil {
 		b.Fatal(err)
 	}
 	one, two := book(b, client(b, url), ""), book(b, client(b, url), b.TempDir())

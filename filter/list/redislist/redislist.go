@@ -130,6 +130,7 @@ func (s *Store) Read(ctx context.Context, list string) (string, []live.Entry, er
 
 func (s *Store) entries(ctx context.Context, list string) ([]live.Entry, error) {
 	key, seen := s.key(list), map[string]bool{versionField: true} // pages may overlap
+	notes := map[string]note{}                                    // what was added together has the same one
 	var entries []live.Entry
 	for cursor := uint64(0); ; {
 		page, next, err := s.c.HScan(ctx, key, cursor, "", scanCount).Result()
@@ -139,7 +140,12 @@ func (s *Store) entries(ctx context.Context, list string) ([]live.Entry, error) 
 		for i := 0; i+1 < len(page); i += 2 {
 			if name := page[i]; !seen[name] {
 				seen[name] = true
-				entries = append(entries, parse(name, page[i+1]))
+				n, known := notes[page[i+1]]
+				if !known {
+					n = parse(page[i+1])
+					notes[page[i+1]] = n
+				}
+				entries = append(entries, live.Entry{Entry: name, Comment: n.Comment, At: n.At, By: n.By})
 			}
 		}
 		if cursor = next; cursor == 0 {
@@ -156,12 +162,12 @@ type note struct {
 }
 
 // parse reads a field. What somebody wrote by hand is taken for a comment.
-func parse(name, value string) live.Entry {
+func parse(value string) note {
 	var n note
 	if err := json.Unmarshal([]byte(value), &n); err != nil {
-		n = note{Comment: value}
+		return note{Comment: value}
 	}
-	return live.Entry{Entry: name, Comment: n.Comment, At: n.At, By: n.By}
+	return n
 }
 
 func format(e live.Entry) (string, error) {
