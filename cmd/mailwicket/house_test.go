@@ -51,6 +51,8 @@ var layers = []struct {
 	{"cmd/mailwicket/internal/config/...", []string{"policy/...", "filter/fact", "filter/list/...", "filter/dnsbl", "filter/limit", "filter/mail", "greylist/redisstore/redisurl",
 		"cmd/mailwicket/internal/config/..."}},
 	{"cmd/mailwicket/internal/admin", nil},
+	{"cmd/mailwicket/internal/doctor", []string{"policy", "filter/dnsbl"}},
+	{"cmd/mailwicket/internal/doctor/mta", []string{"cmd/mailwicket/internal/doctor"}},
 	{"cmd/mailwicket/internal/story", []string{"filter", "filter/fact", "policy"}},
 	{"cmd/...", []string{"cmd/...", "filter/...", "greylist/...", "policy/..."}},
 	{"deploy", []string{"filter/observe"}},

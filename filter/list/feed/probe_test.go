@@ -34,12 +34,12 @@ func TestProbe(t *testing.T) {
 		{"good", say("a.example\n", "Date", date), nil, at},
 		{"from a cache", say("a.example\n", "Date", date, "Age", "600"), nil, at.Add(10 * time.Minute)},
 		{"no date", say("a.example\n", "Date", "soon"), nil, time.Time{}},
-		{"gone", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, ErrStatus, time.Time{}},
+		{"gone", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }, ErrStatus, time.Time{}},
 		{"empty", say("", "Date", date), ErrEmpty, at},
 		{"a page", say("<!DOCTYPE html><html>", "Date", date), ErrHTML, at},
 		{"too large", say(strings.Repeat("a.example\n", 200_000), "Content-Length", "2000000", "Date", date), scan.ErrTooLarge, at},
 		{"unknown coding", say("x", "Content-Encoding", "br", "Date", date), ErrEncoding, at},
-		{"downgrade", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://example.com/", 302) }, ErrDowngrade, time.Time{}},
+		{"downgrade", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://example.com/", http.StatusFound) }, ErrDowngrade, time.Time{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -1,11 +1,20 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
+	"time"
 
+	"mailwicket/cmd/mailwicket/internal/config"
 	"mailwicket/cmd/mailwicket/internal/config/manual"
 	"mailwicket/cmd/mailwicket/internal/config/ruleset"
+	"mailwicket/cmd/mailwicket/internal/doctor"
+	"mailwicket/cmd/mailwicket/internal/doctor/probe"
+	"mailwicket/policy"
 	"mailwicket/policy/rulefile"
 )
 
@@ -31,7 +40,10 @@ func (f configFile) name() string {
 	return f.Config
 }
 
-type configCheckCmd struct{ configFile }
+type configCheckCmd struct {
+	configFile
+	Online bool `help:"Ask Redis, DNS servers, feeds and DNS lists too. Nothing is loaded or changed."`
+}
 
 func (c configCheckCmd) Run(s Streams) error {
 	cfg, err := loadConfig(c.name(), s)
@@ -51,12 +63,51 @@ func (c configCheckCmd) Run(s Streams) error {
 			fmt.Fprintf(s.Err, "warning: list %s: %v\n", l.Name, err)
 		}
 	}
+	if c.Online {
+		if err := c.online(cfg, s); err != nil {
+			return err
+		}
+	}
 	name := c.name()
 	if name == "" {
 		name = "defaults"
 	}
 	fmt.Fprintf(s.Out, "%s: good, profile %s, %d rules, %d lists\n", name, cfg.Profile, len(rules), len(cfg.Lists))
 	return nil
+}
+
+// probeLimit bounds all that is asked over the network.
+const probeLimit = 15 * time.Second
+
+// online tells what does not work that the configuration names, as problems of
+// the lines that name it.
+func (c configCheckCmd) online(cfg *config.Config, s Streams) error {
+	ctx, stop := s.context()
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	found := doctor.Examine(probe.Online(ctx, cfg, os.Getenv, "Mailwicket/"+buildVersion(), time.Now))
+	slices.SortStableFunc(found, func(a, b doctor.Finding) int { return cmp.Or(a.At.Line-b.At.Line, a.At.Col-b.At.Col) })
+	var problems []policy.Problem
+	for _, f := range found {
+		p := policy.Problem{At: f.At, Path: f.Key, Message: f.Summary + ": " + strings.Join(f.Evidence, "; "), Hint: f.Fix}
+		if f.Severity == doctor.Problem || silent(f.ID) {
+			problems = append(problems, p)
+		} else {
+			fmt.Fprintf(s.Err, "%s: %s\n", f.Severity, p)
+		}
+	}
+	if len(problems) > 0 {
+		printProblems(s.Err, problems)
+		return exitError{status: exitUsage}
+	}
+	return nil
+}
+
+// silent tells warnings that mean that something named does not answer. A server
+// does without; who has just written its name wants to know.
+func silent(id string) bool {
+	return id == "feed-failing" || id == "dnsbl-out-of-service" || id == "dns-server-silent"
 }
 
 type configShowCmd struct{ configFile }
