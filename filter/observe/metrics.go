@@ -56,6 +56,7 @@ type Metrics struct {
 	Reloads       *prometheus.CounterVec
 	Journal       *prometheus.CounterVec // result
 	Shared        *prometheus.CounterVec // result
+	Doctor        *prometheus.GaugeVec   // finding, severity
 
 	words    map[string]bool // all results that checks can have
 	versions versions
@@ -108,6 +109,7 @@ func New(reg prometheus.Registerer) *Metrics {
 		Reloads:       f.counters("config_reloads_total", "Configuration reads.", "result"),
 		Journal:       f.counters("journal_records_total", "Decisions journalled or dropped.", "result"),
 		Shared:        f.counters("decisions_shared_total", "Decisions given to the other filters over Redis, or dropped.", "result"),
+		Doctor:        f.gauges("doctor_findings", "1 while doctor finds it, 0 else; see doctor.md.", "finding", "severity"),
 	}
 }
 

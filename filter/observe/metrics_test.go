@@ -120,6 +120,7 @@ func used() (*Metrics, *prometheus.Registry) {
 	m.Reloads.WithLabelValues("ok").Inc()
 	m.Journal.WithLabelValues("written").Inc()
 	m.Shared.WithLabelValues("shared").Inc()
+	m.Doctor.WithLabelValues("client-nat", "problem").Set(1)
 	return m, reg
 }
 

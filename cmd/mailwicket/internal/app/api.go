@@ -19,6 +19,7 @@ import (
 func (a *App) api() map[string]http.Handler {
 	paths := map[string]http.Handler{
 		"GET /api/explain": http.HandlerFunc(a.explain),
+		"GET /api/doctor":  http.HandlerFunc(a.examine),
 		"POST /api/reload": http.HandlerFunc(a.reloadNow),
 	}
 	maps.Copy(paths, a.greylistAPI())

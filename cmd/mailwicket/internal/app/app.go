@@ -55,6 +55,7 @@ type App struct {
 	board    *board
 	observer filter.Observer
 	host     string // names this filter to the others
+	observed observed
 
 	milterSockets []net.Listener
 	adminSocket   net.Listener
@@ -112,7 +113,7 @@ func New(o Options) (_ *App, err error) {
 	if a.store, err = openStore(c, o.Env, a.metrics, a.board, o.Log); err != nil {
 		return nil, err
 	}
-	observers := observe.All{a.metrics, observe.Log{L: o.Log}}
+	observers := observe.All{a.metrics, observe.Log{L: o.Log}, &a.observed.traffic}
 	if c.Journal.Keep > 0 {
 		if a.journal, err = a.newJournal(); err != nil {
 			return nil, err
@@ -188,7 +189,10 @@ func (a *App) newJournal() (*journal.Journal, error) {
 	return journal.New(journal.Config{Dir: filepath.Join(c.DataDir, "journal"), Keep: c.Journal.Keep.Std(),
 		MaxFile: min(journalFile, int64(c.Journal.MaxSize)), MaxAll: int64(c.Journal.MaxSize), Queue: journalQueue,
 		Redact: a.redactor(), Now: time.Now, Log: a.log,
-		Written: func(result string) { a.metrics.Journal.WithLabelValues(result).Inc() }})
+		Written: func(result string) {
+			a.metrics.Journal.WithLabelValues(result).Inc()
+			a.observed.journalled(result)
+		}})
 }
 
 // redactor is nil where records are kept as they are.
@@ -231,6 +235,7 @@ func (a *App) newServer() *milter.Server {
 			Broken:   a.broken,
 			Stage:    m.StageTook,
 			Panicked: func(s mail.Stage) { m.Panics.WithLabelValues(s.String()).Inc() },
+			Macros:   a.observed.macros.Stage,
 		},
 	}
 }
@@ -251,6 +256,7 @@ func (a *App) Run(ctx context.Context) error {
 	defer stop()
 	running.Go(func() { a.watchDNS(parts) })
 	running.Go(func() { a.watchConfig(parts) })
+	running.Go(func() { a.rounds(parts) })
 	running.Go(func() { a.store.run(parts, a.reinstall) })
 	if a.journal != nil {
 		running.Go(func() { a.journal.Run(parts) })

@@ -19,6 +19,7 @@ func (a *App) Reload() error {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	err := a.reload()
+	a.observed.reloaded(err)
 	if err != nil {
 		a.metrics.ReloadOK.Set(0)
 		a.metrics.Reloads.WithLabelValues("error").Inc()

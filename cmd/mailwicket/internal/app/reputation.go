@@ -35,7 +35,7 @@ func (a *App) tellFeeds(b *list.Book) {
 // newLists makes the lists of a configuration, empty as yet.
 func (a *App) newLists(c *config.Config) *list.Book {
 	return list.New(c.ListConfigs(), list.Options{Log: a.log, Now: time.Now, Redis: a.store.lists(),
-		UserAgent: "Mailwicket/" + a.o.Version, Observer: list.Observer{
+		UserAgent: a.userAgent(), Observer: list.Observer{
 			Loaded: func(name string, entries, bad int, at time.Time) {
 				a.metrics.ListEntries.WithLabelValues(name).Set(float64(entries))
 				a.metrics.ListLoaded.WithLabelValues(name).Set(float64(at.Unix()))
@@ -60,6 +60,8 @@ func (a *App) newLists(c *config.Config) *list.Book {
 			},
 		}})
 }
+
+func (a *App) userAgent() string { return "Mailwicket/" + a.o.Version }
 
 // newZones makes the DNS lists of a configuration; nil where it has none.
 func (a *App) newZones(c *config.Config) (*dnsbl.Book, error) {
