@@ -53,7 +53,7 @@ type ServiceConfig struct {
 // long, and then tried with one operation.
 const (
 	breakerFailures = 5
-	breakerOpen     = 5 * time.Second
+	breakerOpen     = time.Second
 )
 
 // fallbackRecords bounds the in-process memory: about 20 MB, and as much again in

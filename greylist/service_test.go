@@ -262,14 +262,14 @@ func TestBreaker(t *testing.T) {
 			t.Errorf("an outage cost %s in all, want five budgets", took)
 		}
 		sleep(20 * time.Second)
-		if n := b.store.ops.Load(); n > 10 {
+		if n := b.store.ops.Load(); n > 25 {
 			t.Errorf("%d operations on a dead store in 20 s", n)
 		}
 		if on, why := b.Degraded(); !on || why != context.DeadlineExceeded.Error() {
 			t.Errorf("Degraded = %v, %q", on, why)
 		}
 		b.store.mode.Store(works)
-		sleep(7 * time.Second)
+		sleep(3 * time.Second)
 		if on, why := b.Degraded(); on || why != "" {
 			t.Errorf("Degraded = %v, %q after recovery", on, why)
 		}
@@ -307,7 +307,7 @@ func TestReadOnly(t *testing.T) {
 			t.Errorf("Degraded = %v, told %v, want degraded once", on, b.tells())
 		}
 		b.store.mode.Store(works)
-		sleep(7 * time.Second)
+		sleep(3 * time.Second)
 		if on, _ := b.Degraded(); on {
 			t.Error("still degraded")
 		}

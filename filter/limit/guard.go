@@ -34,7 +34,7 @@ type Options struct {
 // long, and then tried with one question.
 const (
 	breakerFailures = 5
-	breakerOpen     = 5 * time.Second
+	breakerOpen     = time.Second
 )
 
 // calm is for how long a store must not have failed to be thought well again.

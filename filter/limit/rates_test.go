@@ -296,7 +296,7 @@ func outage(t *testing.T, hangs bool) {
 	}
 	on, why := r.Degraded()
 	check(t, "degraded", on, true)
-	time.Sleep(6 * time.Second) // the breaker's
+	time.Sleep(2 * time.Second) // the breaker's
 	f.set(nil, false)
 	ask("") // the store did not see the outage's messages
 	off, _ := r.Degraded()
