@@ -10,7 +10,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// Observer looks on. Either member may be nil; they must not block.
+// Observer looks on. Any member may be nil; they must not block.
 type Observer struct {
 	// Op is called after each question to the shared store, with "rates" or
 	// "replay". The result is ok, timeout, error, canceled (by the caller), or
@@ -19,6 +19,9 @@ type Observer struct {
 	// Degraded is called when this process' memory takes over, and when the
 	// store is back.
 	Degraded func(degraded bool, why string)
+	// Decided is called of Rates for each decision, with the limit's name and
+	// within, exceeded, or error (the caller broke off).
+	Decided func(limit, result string)
 }
 
 // Options are what Rates and Replays have in common. The zero value works.

@@ -98,6 +98,7 @@ func (r *Rates) spend(ctx context.Context, now time.Time, charges []Charge) ([]s
 		return nil, nil
 	}
 	decisions, err := r.decide(ctx, now, charges)
+	r.tell(charges, decisions)
 	if err != nil {
 		return nil, err
 	}
@@ -109,6 +110,25 @@ func (r *Rates) spend(ctx context.Context, now time.Time, charges []Charge) ([]s
 		}
 	}
 	return names, nil
+}
+
+// tell tells the observer of each charge. Without decisions they all came to
+// nothing.
+func (r *Rates) tell(charges []Charge, decisions []Decision) {
+	decided := r.guard.o.Observer.Decided
+	if decided == nil {
+		return
+	}
+	for i, c := range charges {
+		switch {
+		case i >= len(decisions):
+			decided(c.Limit.Name, "error")
+		case decisions[i].Exceeded:
+			decided(c.Limit.Name, "exceeded")
+		default:
+			decided(c.Limit.Name, "within")
+		}
+	}
 }
 
 func (r *Rates) decide(ctx context.Context, now time.Time, charges []Charge) ([]Decision, error) {

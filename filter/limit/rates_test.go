@@ -257,6 +257,32 @@ func (o *told) observer() limit.Observer {
 	}
 }
 
+// Each decision is told, by the limit's name; so is one that came to nothing.
+func TestDecided(t *testing.T) {
+	f := newFaulty()
+	told := map[string]int{}
+	o := limit.Observer{Decided: func(name, result string) { told[name+" "+result]++ }}
+	r := limit.NewRates([]limit.Limit{one("a", 2, "", limit.Client), one("b", 1, "", limit.Client)}, f, limit.Options{Observer: o})
+	m := message("<a@example.org>")
+	for range 3 {
+		m.Txn.Rcpts = nil
+		rcpt(t, r, m, "<b@example.net>")
+	}
+	check(t, "told", told, map[string]int{"a within": 2, "a exceeded": 1, "b within": 1, "b exceeded": 2})
+	f.set(errDown, false)
+	m.Txn.Rcpts = nil
+	rcpt(t, r, m, "<b@example.net>") // this process decides
+	check(t, "told without the store", told, map[string]int{"a within": 2, "a exceeded": 2, "b within": 1, "b exceeded": 3})
+	f.set(nil, true)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	m.Txn.Rcpts = nil
+	if _, err := r.Exceeded(ctx, m); err == nil {
+		t.Error("no error, though the caller is gone")
+	}
+	check(t, "told of who broke off", told, map[string]int{"a within": 2, "a exceeded": 2, "a error": 1, "b within": 1, "b exceeded": 3, "b error": 1})
+}
+
 var errDown = errors.New("down")
 
 // While the store is away this process decides, from what it saw go through.

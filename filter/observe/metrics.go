@@ -49,6 +49,7 @@ type Metrics struct {
 	DNSBLLookups  *prometheus.CounterVec // zone, outcome
 	OwnListed     *prometheus.GaugeVec   // address, zone
 	RateExceeded  *prometheus.CounterVec // limit
+	RateDecisions *prometheus.CounterVec // limit, result
 	MTA           *prometheus.GaugeVec   // version
 	Build         *prometheus.GaugeVec
 	ReloadOK      prometheus.Gauge
@@ -102,6 +103,7 @@ func New(reg prometheus.Registerer) *Metrics {
 		DNSBLLookups:  f.counters("dnsbl_lookups_total", "Questions to DNS lists for messages.", "zone", "outcome"),
 		OwnListed:     f.gauges("own_address_listed", "1 while a DNS list has an address of reputation.own_ips.", "address", "zone"),
 		RateExceeded:  f.counters("rate_exceeded_total", "Recipients and messages that exceeded a limit.", "limit"),
+		RateDecisions: f.counters("rate_decisions_total", "Decisions of each limit: within, exceeded, or error (nothing was counted).", "limit", "result"),
 		MTA:           f.gauges("mta_info", "1 for each MTA version seen.", "version"),
 		Build:         f.gauges("build_info", "1, labelled with our own build.", "version", "go"),
 		ReloadOK:      f.gauge("config_last_reload_successful", "1 when the last configuration read was good."),
@@ -190,8 +192,6 @@ func (m *Metrics) rules(d *filter.Decided) {
 	}
 }
 
-// greylist counts an answer. What never came again is the difference of first
-// contacts and first passes.
 // rates counts by limit: their names are the configuration's.
 func (m *Metrics) rates(f fact.Fact[[]string]) {
 	for _, name := range f.Value {
@@ -199,6 +199,8 @@ func (m *Metrics) rates(f fact.Fact[[]string]) {
 	}
 }
 
+// greylist counts an answer. What never came again is the difference of first
+// contacts and first passes.
 func (m *Metrics) greylist(f fact.Fact[fact.Greylist]) {
 	switch f.State {
 	case fact.Known:

@@ -115,6 +115,7 @@ func used() (*Metrics, *prometheus.Registry) {
 	m.DNSBLLookups.WithLabelValues("z", "clean").Inc()
 	m.OwnListed.WithLabelValues("192.0.2.1", "z").Set(1)
 	m.RateExceeded.WithLabelValues("per-user").Inc()
+	m.RateDecisions.WithLabelValues("per-user", "within").Inc()
 	m.Message(mtaSays("Postfix 3.7.11"))
 	m.Build.WithLabelValues("1", "go").Set(1)
 	m.Reloads.WithLabelValues("ok").Inc()

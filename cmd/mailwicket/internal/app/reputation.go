@@ -119,6 +119,7 @@ func (s *store) limitOptions(name string) limit.Options {
 	return limit.Options{Secret: s.secret, Log: s.log, Observer: limit.Observer{
 		Op:       s.count,
 		Degraded: func(degraded bool, why string) { s.board.set(s.name+" ("+name+")", !degraded, why) },
+		Decided:  func(limit, result string) { s.metrics.RateDecisions.WithLabelValues(limit, result).Inc() },
 	}}
 }
 
