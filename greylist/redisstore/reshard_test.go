@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -209,14 +211,14 @@ func (m *masters) move(slot, from, to int) {
 
 // owner asks who has a slot.
 func (m *masters) owner(slot int) int {
-	for i, c := range m.nodes {
-		slots, err := c.ClusterSlots(m.t.Context()).Result()
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		for _, r := range slots {
-			if r.Start <= slot && slot <= r.End && r.Nodes[0].ID == m.ids[i] {
-				return i
+	shards, err := m.nodes[0].ClusterShards(m.t.Context()).Result()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, s := range shards {
+		for _, r := range s.Slots {
+			if int(r.Start) <= slot && slot <= int(r.End) {
+				return slices.Index(m.ids, s.Nodes[0].ID)
 			}
 		}
 	}
@@ -233,15 +235,16 @@ func (m *masters) agree() {
 		for _, c := range m.nodes {
 			info, err := c.ClusterInfo(ctx).Result()
 			epoch := regexp.MustCompile(`cluster_current_epoch:\d+`).FindString(info)
-			slots, err2 := c.ClusterSlots(ctx).Result()
-			text := ""
-			for _, r := range slots {
-				text += fmt.Sprintf("%d-%d %s,", r.Start, r.End, r.Nodes[0].ID)
-			}
+			shards, err2 := c.ClusterShards(ctx).Result()
 			if err != nil || err2 != nil {
 				return false
 			}
-			seen[epoch+text] = true
+			view := []string{epoch}
+			for _, s := range shards {
+				view = append(view, fmt.Sprint(s.Nodes[0].ID, s.Slots))
+			}
+			slices.Sort(view)
+			seen[strings.Join(view, " ")] = true
 		}
 		return len(seen) == 1
 	})
