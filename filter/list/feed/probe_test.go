@@ -39,7 +39,9 @@ func TestProbe(t *testing.T) {
 		{"a page", say("<!DOCTYPE html><html>", "Date", date), ErrHTML, at},
 		{"too large", say(strings.Repeat("a.example\n", 200_000), "Content-Length", "2000000", "Date", date), scan.ErrTooLarge, at},
 		{"unknown coding", say("x", "Content-Encoding", "br", "Date", date), ErrEncoding, at},
-		{"downgrade", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://example.com/", http.StatusFound) }, ErrDowngrade, time.Time{}},
+		{"downgrade", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://example.com/", http.StatusFound)
+		}, ErrDowngrade, time.Time{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
