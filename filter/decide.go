@@ -83,20 +83,23 @@ func (s *Session) greylist(ctx context.Context, set *fact.Set) fact.Fact[fact.Gr
 	s.settle(ctx, "iprev")
 	in := greylist.IdentityInput{IP: addr, HostName: verified(&s.conn.facts),
 		Dynamic: s.conn.facts.Dynamic.Value, Net4: s.e.Net4, Net6: s.e.Net6}
-	if spf := s.txn.facts.SPF; spf.Known() && spf.Value.Result == "pass" {
+	spf, rev := s.txn.facts.SPF, s.conn.facts.Iprev
+	if spf.Known() && spf.Value.Result == "pass" {
 		in.SPFPassDomain = spf.Value.Domain
 	}
+	in.Unsure = !spf.Known() || spf.Value.Result == "temperror" || !rev.Known() || rev.Value.Result == "temperror"
 	to := set.Rcpt.To.Value
 	if !set.Rcpt.To.Known() && len(set.Txn.Rcpts) > 0 {
 		to = set.Txn.Rcpts[0]
 	}
 	id := greylist.Identify(in)
 	f, run := attempt("greylist", func() fact.Fact[greylist.Outcome] {
-		return found(s.e.Greylist.Check(ctx, greylist.Request{Identity: id, Sender: set.Txn.MailFrom.Value, Recipient: to}))
+		return found(s.e.Greylist.Check(ctx, greylist.Request{Identity: id, Sender: set.Txn.MailFrom.Value,
+			Recipient: to, Doubtful: in.Doubtful()}))
 	})
 	g := fact.Map(f, func(o greylist.Outcome) fact.Greylist {
 		return fact.Greylist{Result: o.Status.String(), Identity: id.Value, Kind: id.Kind.String(),
-			FirstSeen: o.FirstSeen, Remaining: o.Remaining, Delayed: o.Delayed, Attempts: o.Attempts, Degraded: o.Degraded}
+			FirstSeen: o.FirstSeen, Remaining: o.Remaining, Delayed: o.Delayed, Attempts: o.Attempts, Doubtful: o.Doubtful, Degraded: o.Degraded}
 	})
 	s.tell(func(w Observer) { w.Check(run.Name, run.State, g.Value.Result, run.Took) })
 	return g

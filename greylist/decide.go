@@ -13,13 +13,37 @@ type Params struct {
 	PassLifetime      time.Duration // after its latest counted message a passed triplet is forgotten
 	AutoAllowAfter    int           // passes, PassGap apart, after which an identity is let through; 0 never
 	AutoAllowLifetime time.Duration // after its latest counted pass an identity is forgotten
+
+	// Of doubtful clients; zero means that they are like the others.
+	DoubtfulDelay  time.Duration // where it is longer than Delay
+	DoubtfulWindow time.Duration // where it is shorter than RetryWindow
+}
+
+// DelayOf is how long a first retry waits.
+func (p Params) DelayOf(doubtful bool) time.Duration {
+	if doubtful {
+		return max(p.Delay, p.DoubtfulDelay)
+	}
+	return p.Delay
+}
+
+// WindowOf is how long after the first contact a retry may come.
+func (p Params) WindowOf(doubtful bool) time.Duration {
+	if doubtful && p.DoubtfulWindow > 0 {
+		return min(p.RetryWindow, p.DoubtfulWindow)
+	}
+	return p.RetryWindow
 }
 
 // DefaultParams gives the shipped settings: retries of five-minute queues pass
-// at once, weekends fit into the window, and monthly mail into the lifetime.
+// at once, weekends fit into the window, and monthly mail into the lifetime. What
+// comes from nobody in particular, and is a bot's mostly, waits longer than the ten
+// minutes after which bots try again, and must come within half a day, which every
+// queue does and bots that come again after a day do not.
 func DefaultParams() Params {
 	return Params{Delay: 240 * time.Second, RetryWindow: 48 * time.Hour, PassLifetime: 36 * 24 * time.Hour,
-		AutoAllowAfter: 2, AutoAllowLifetime: 60 * 24 * time.Hour}
+		AutoAllowAfter: 2, AutoAllowLifetime: 60 * 24 * time.Hour,
+		DoubtfulDelay: 30 * time.Minute, DoubtfulWindow: 12 * time.Hour}
 }
 
 // PassGap is how far apart passes of an identity must be to count as two: many
@@ -59,6 +83,7 @@ type Outcome struct {
 	Remaining time.Duration // of Defer: a retry after this passes
 	Delayed   time.Duration // of the first Pass: what the greylist cost the message
 	Attempts  int           // contacts of the triplet up to its pass: this one, and those before that were CountGap apart
+	Doubtful  bool          // the client waits for longer than others
 	Degraded  bool          // the in-process fallback decided
 }
 
@@ -73,7 +98,11 @@ type Outcome struct {
 //
 // What is remembered changes with a first contact, with a first pass, and for the
 // rest at most once in a CountGap, of identities in a PassGap.
-func Decide(now time.Time, p Params, seen Pair) (Outcome, Pair) {
+//
+// A doubtful client (IdentityInput.Doubtful) waits longer. What it is at the first
+// contact counts: one that is doubtful later is not kept waiting any longer. One
+// that is not doubtful any more has the delay of the others.
+func Decide(now time.Time, p Params, doubtful bool, seen Pair) (Outcome, Pair) {
 	now = moment(now)
 	next := seen
 	if !identityLives(now, p, seen.Identity) {
@@ -84,7 +113,7 @@ func Decide(now time.Time, p Params, seen Pair) (Outcome, Pair) {
 		next.Triplet = seen.Triplet
 		return Outcome{Status: Known, FirstSeen: next.Identity.FirstSeen, Attempts: int(seen.Triplet.Attempts)}, next
 	}
-	out, triplet := decideTriplet(now, p, seen.Triplet)
+	out, triplet := decideTriplet(now, p, doubtful, seen.Triplet)
 	next.Triplet = triplet
 	if out.Status == Pass {
 		next.Identity = counted(now, p, next.Identity)
@@ -93,21 +122,23 @@ func Decide(now time.Time, p Params, seen Pair) (Outcome, Pair) {
 }
 
 // decideTriplet is Decide for identities that are not known.
-func decideTriplet(now time.Time, p Params, t Record) (Outcome, Record) {
+func decideTriplet(now time.Time, p Params, doubtful bool, t Record) (Outcome, Record) {
 	if !tripletLives(now, p, t) {
-		t = Record{FirstSeen: now, LastSeen: now, Expires: now.Add(p.RetryWindow), Attempts: 1}
-		return Outcome{Status: Defer, FirstSeen: now, Remaining: p.Delay, Attempts: 1}, t
+		t = Record{FirstSeen: now, LastSeen: now, Expires: now.Add(p.WindowOf(doubtful)), Attempts: 1, Doubtful: doubtful}
+		return Outcome{Status: Defer, FirstSeen: now, Remaining: p.DelayOf(doubtful), Attempts: 1, Doubtful: doubtful}, t
 	}
+	doubtful = doubtful && t.Doubtful
+	delay := p.DelayOf(doubtful)
 	// Another sidecar's clock may be a little ahead of ours.
 	age := max(now.Sub(t.FirstSeen), 0)
-	out := Outcome{FirstSeen: t.FirstSeen}
+	out := Outcome{FirstSeen: t.FirstSeen, Doubtful: doubtful}
 	switch {
 	case t.Passes > 0:
 		out.Status, out.Attempts = Pass, int(t.Attempts)
-	case age >= p.Delay:
+	case age >= delay:
 		out.Status, out.Delayed, out.Attempts = Pass, age, int(more(t.Attempts))
 	default:
-		out.Status, out.Remaining, out.Attempts = Defer, p.Delay-age, int(more(t.Attempts))
+		out.Status, out.Remaining, out.Attempts = Defer, delay-age, int(more(t.Attempts))
 	}
 	first := out.Status == Pass && t.Passes == 0
 	if !first && now.Sub(t.LastSeen) < CountGap {
@@ -151,7 +182,7 @@ func tripletLives(now time.Time, p Params, t Record) bool {
 		return now.Sub(t.LastSeen) < p.PassLifetime
 	}
 	age := now.Sub(t.FirstSeen)
-	return age >= -p.Delay && age <= p.RetryWindow
+	return age >= -p.DelayOf(t.Doubtful) && age <= p.WindowOf(t.Doubtful)
 }
 
 func identityLives(now time.Time, p Params, id Record) bool {
@@ -183,8 +214,9 @@ func mergeTriplet(now time.Time, p Params, a, b Record) Record {
 	}
 	m := joined(a, b)
 	m.Attempts, m.Passes = max(a.Attempts, b.Attempts), max(a.Passes, b.Passes)
+	m.Doubtful = a.Doubtful && b.Doubtful
 	if m.Passes == 0 {
-		m.Expires = m.FirstSeen.Add(p.RetryWindow)
+		m.Expires = m.FirstSeen.Add(p.WindowOf(m.Doubtful))
 	}
 	return m
 }

@@ -86,7 +86,7 @@ func TestDecide(t *testing.T) {
 			}
 			var seen greylist.Pair
 			for i, s := range tt.steps {
-				o, next := greylist.Decide(start.Add(s.at), p, seen)
+				o, next := greylist.Decide(start.Add(s.at), p, false, seen)
 				want := greylist.Outcome{Status: s.status, FirstSeen: o.FirstSeen, Remaining: s.left, Delayed: s.delayed, Attempts: s.attempts}
 				if o != want {
 					t.Errorf("step %d at %s: %+v, want %+v", i, s.at, o, want)
@@ -111,7 +111,7 @@ func TestDecideCounted(t *testing.T) {
 		{0, true, 0}, {500 * time.Millisecond, false, 0}, {time.Second, true, 1}, {2 * time.Second, false, 1},
 		{61*time.Second - time.Millisecond, false, 1}, {61 * time.Second, true, 2}, {62 * time.Second, false, 2},
 	} {
-		_, next := greylist.Decide(start.Add(s.at), p, seen)
+		_, next := greylist.Decide(start.Add(s.at), p, false, seen)
 		if next.Equal(seen) == s.changes || next.Triplet.Passes != s.passes {
 			t.Errorf("step %d: %+v after %+v, want a change: %v, passes %d", i, next.Triplet, seen.Triplet, s.changes, s.passes)
 		}
@@ -124,14 +124,55 @@ func TestDecideAllowed(t *testing.T) {
 	p.AutoAllowAfter = 0 // an administrator's word counts all the same
 	seen := greylist.Pair{Identity: greylist.Record{FirstSeen: start, LastSeen: start, Expires: start.Add(7200 * time.Hour), Allowed: true}}
 	for _, at := range []time.Duration{0, 5000 * time.Hour} {
-		o, next := greylist.Decide(start.Add(at), p, seen)
+		o, next := greylist.Decide(start.Add(at), p, false, seen)
 		if o.Status != greylist.Known || !next.Identity.Allowed || next.Identity.Expires.Before(seen.Identity.Expires) {
 			t.Errorf("after %s: %+v, %+v, want known, living on", at, o, next.Identity)
 		}
 		seen = next
 	}
-	if o, next := greylist.Decide(start.Add(7200*time.Hour), p, seen); o.Status != greylist.Defer || !next.Identity.IsZero() {
+	if o, next := greylist.Decide(start.Add(7200*time.Hour), p, false, seen); o.Status != greylist.Defer || !next.Identity.IsZero() {
 		t.Errorf("after its end: %+v, %+v, want defer and nothing held", o, next.Identity)
+	}
+}
+
+// TestDoubtful: a client that nobody answers for waits longer and has less time,
+// for as long as it is that.
+func TestDoubtful(t *testing.T) {
+	const min = time.Minute
+	type step struct {
+		at       time.Duration
+		doubtful bool
+		status   greylist.Status
+		left     time.Duration
+	}
+	for _, c := range []struct {
+		name  string
+		steps []step
+	}{
+		{"waits half an hour", []step{{0, true, greylist.Defer, 30 * min}, {10 * min, true, greylist.Defer, 20 * min}, {30 * min, true, greylist.Pass, 0}}},
+		{"passes within half a day", []step{{0, true, greylist.Defer, 30 * min}, {12 * time.Hour, true, greylist.Pass, 0}}},
+		{"starts over after half a day", []step{{0, true, greylist.Defer, 30 * min}, {10 * min, true, greylist.Defer, 20 * min},
+			{24 * time.Hour, true, greylist.Defer, 30 * min}}},
+		{"has got a name", []step{{0, true, greylist.Defer, 30 * min}, {2 * min, false, greylist.Defer, 2 * min}, {5 * min, false, greylist.Pass, 0}}},
+		{"has lost its name", []step{{0, false, greylist.Defer, 4 * min}, {2 * min, true, greylist.Defer, 2 * min}, {5 * min, true, greylist.Pass, 0}}},
+		{"is known by its second pass", []step{{0, true, greylist.Defer, 30 * min}, {40 * min, true, greylist.Pass, 0},
+			{100 * min, true, greylist.Pass, 0}, {101 * min, true, greylist.Known, 0}}},
+	} {
+		var seen greylist.Pair
+		for _, s := range c.steps {
+			o, next := greylist.Decide(start.Add(s.at), greylist.DefaultParams(), s.doubtful, seen)
+			if o.Status != s.status || o.Remaining != s.left {
+				t.Errorf("%s: after %s %s, %s left, want %s, %s", c.name, s.at, o.Status, o.Remaining, s.status, s.left)
+			}
+			b, err := next.Triplet.MarshalBinary()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if next.Triplet, err = greylist.ParseRecord(b); err != nil {
+				t.Fatal(err)
+			}
+			seen = next
+		}
 	}
 }
 
@@ -158,12 +199,12 @@ func TestDecideProperties(t *testing.T) {
 		for range rapid.IntRange(1, 40).Draw(t, "contacts") {
 			now = now.Add(pause(t, p))
 			want := m.contact(now, p)
-			o, next := greylist.Decide(now, p, seen)
+			o, next := greylist.Decide(now, p, false, seen)
 			if o.Status != want {
 				t.Fatalf("at %s: %s, want %s (held %+v)", now.Sub(start), o.Status, want, seen)
 			}
 			check(t, now, p, o, next)
-			if again, same := greylist.Decide(now, p, seen); again != o || !same.Equal(next) {
+			if again, same := greylist.Decide(now, p, false, seen); again != o || !same.Equal(next) {
 				t.Fatal("not deterministic")
 			}
 			seen = stored(t, next)
@@ -187,7 +228,7 @@ func check(t *rapid.T, now time.Time, p greylist.Params, o greylist.Outcome, nex
 		if o.Remaining < 0 || o.Remaining > p.Delay {
 			t.Fatalf("remaining %s of %s", o.Remaining, p.Delay)
 		}
-		if later, _ := greylist.Decide(now.Add(o.Remaining), p, next); o.Remaining > 0 && later.Status != greylist.Pass {
+		if later, _ := greylist.Decide(now.Add(o.Remaining), p, false, next); o.Remaining > 0 && later.Status != greylist.Pass {
 			t.Fatalf("told to wait %s, and then %s", o.Remaining, later.Status)
 		}
 	case greylist.Pass:
@@ -313,13 +354,13 @@ func TestMergeProperties(t *testing.T) {
 			if rapid.Bool().Draw(t, "side") {
 				side = &b
 			}
-			_, *side = greylist.Decide(at, p, *side)
+			_, *side = greylist.Decide(at, p, false, *side)
 		}
 		at = at.Add(pause(t, p))
 		m := greylist.Merge(at, p, a, b, 0)
-		got, _ := greylist.Decide(at, p, m)
-		oa, _ := greylist.Decide(at, p, a)
-		ob, _ := greylist.Decide(at, p, b)
+		got, _ := greylist.Decide(at, p, false, m)
+		oa, _ := greylist.Decide(at, p, false, a)
+		ob, _ := greylist.Decide(at, p, false, b)
 		lets := func(o greylist.Outcome) bool { return o.Status != greylist.Defer }
 		if (lets(oa) || lets(ob)) && !lets(got) {
 			t.Fatalf("one side lets it through (%s, %s), merged %s", oa.Status, ob.Status, got.Status)

@@ -48,6 +48,14 @@ type IdentityInput struct {
 	Dynamic       bool   // the host name looks like that of a dial-up address
 	Net4, Net6    int    // prefix lengths; 0 means 24 and 64
 	SPFPassDomain string // the domain that SPF passed for, "" if it did not
+	Unsure        bool   // the DNS did not answer for the name or for SPF
+}
+
+// Doubtful tells whether nobody answers for the client: neither a sender's SPF
+// record, nor the owner of the address, who gave it no name or the name of a line
+// that he rents out.
+func (in IdentityInput) Doubtful() bool {
+	return in.SPFPassDomain == "" && (in.HostName == "" || in.Dynamic) && !in.Unsure
 }
 
 // Identify tells which client this is. All machines of a large sender must be

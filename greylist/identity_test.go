@@ -60,3 +60,21 @@ func TestParseIdentityErrors(t *testing.T) {
 		t.Errorf("ParseIdentity of an unmasked network = %s, %v, want it masked", got, err)
 	}
 }
+
+func TestIdentityInputDoubtful(t *testing.T) {
+	for _, c := range []struct {
+		in   greylist.IdentityInput
+		want bool
+	}{
+		{greylist.IdentityInput{}, true},
+		{greylist.IdentityInput{HostName: "pool-1.isp.example", Dynamic: true}, true},
+		{greylist.IdentityInput{HostName: "www.shop.example"}, false},
+		{greylist.IdentityInput{SPFPassDomain: "shop.example"}, false},
+		{greylist.IdentityInput{HostName: "pool-1.isp.example", Dynamic: true, SPFPassDomain: "home.example"}, false},
+		{greylist.IdentityInput{Unsure: true}, false},
+	} {
+		if got := c.in.Doubtful(); got != c.want {
+			t.Errorf("%+v: doubtful %v", c.in, got)
+		}
+	}
+}

@@ -17,6 +17,7 @@ type Record struct {
 	Expires   time.Time // the record means nothing from then on, and stores may drop it
 	Attempts  uint32    // of a triplet: contacts up to its pass, those a CountGap apart
 	Passes    uint32    // of a triplet: contacts let through, those a CountGap apart; of an identity: passes a PassGap apart
+	Doubtful  bool      // of a triplet: the client was doubtful at its first contact
 	Allowed   bool      // of an identity: an administrator allowed it
 	Name      string    // of an identity: "kind:value" where that names an organization, else ""
 }
@@ -34,7 +35,7 @@ func (r Record) IsZero() bool { return r.FirstSeen.IsZero() }
 func (r Record) Equal(o Record) bool {
 	return r.IsZero() == o.IsZero() && millis(r.FirstSeen) == millis(o.FirstSeen) && millis(r.LastSeen) == millis(o.LastSeen) &&
 		millis(r.Expires) == millis(o.Expires) && r.Attempts == o.Attempts && r.Passes == o.Passes &&
-		r.Allowed == o.Allowed && r.Name == o.Name
+		r.Allowed == o.Allowed && r.Doubtful == o.Doubtful && r.Name == o.Name
 }
 
 // Equal compares pairs as they are stored.
@@ -54,7 +55,10 @@ var (
 // the next number, and ParseRecord goes on reading all earlier ones.
 const recordVersion = 1
 
-const flagAllowed = 1
+const (
+	flagAllowed  = 1
+	flagDoubtful = 2
+)
 
 // maxName bounds Record.Name as stored; longer names are left out by the
 // Service.
@@ -72,6 +76,9 @@ func (r Record) AppendBinary(b []byte) ([]byte, error) {
 	var flags uint64
 	if r.Allowed {
 		flags |= flagAllowed
+	}
+	if r.Doubtful {
+		flags |= flagDoubtful
 	}
 	b = append(b, recordVersion)
 	b = binary.AppendVarint(b, first)
@@ -106,8 +113,8 @@ func ParseRecord[T ~string | ~[]byte](stored T) (Record, error) {
 	r := Record{FirstSeen: f.time(first), LastSeen: f.time(last), Expires: f.time(expires)}
 	r.Attempts, r.Passes = f.count(), f.count()
 	flags := f.unsigned()
-	r.Allowed = flags&flagAllowed != 0
-	if f.bad || flags > flagAllowed || len(f.b) > maxName {
+	r.Allowed, r.Doubtful = flags&flagAllowed != 0, flags&flagDoubtful != 0
+	if f.bad || flags > flagAllowed|flagDoubtful || len(f.b) > maxName {
 		return Record{}, ErrRecord
 	}
 	r.Name = string(f.b)

@@ -36,7 +36,7 @@ func TestParseRecordErrors(t *testing.T) {
 		{"text", "OK", greylist.ErrRecord},
 		{"version 0", "\x00", greylist.ErrRecord},
 		{"cut off", "\x01\x80\xb0", greylist.ErrRecord},
-		{"unknown flag", "\x01\x02\x02\x02\x01\x01\x02", greylist.ErrRecord},
+		{"unknown flag", "\x01\x02\x02\x02\x01\x01\x04", greylist.ErrRecord},
 		{"before 1970", "\x01\x01\x02\x02\x01\x01\x00", greylist.ErrRecord},
 		{"attempts too large", "\x01\x02\x02\x02\xff\xff\xff\xff\x7f\x01\x00", greylist.ErrRecord},
 		{"overflow", "\x01\x02\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01\x02\x01\x01\x00", greylist.ErrRecord},

@@ -24,6 +24,7 @@ type Request struct {
 	Identity  Identity
 	Sender    mail.Address
 	Recipient mail.Address
+	Doubtful  bool // nobody answers for the client: it waits longer
 }
 
 // Observer looks on. Either member may be nil; they must not block.
@@ -112,11 +113,11 @@ func (s *Service) Check(ctx context.Context, r Request) (Outcome, error) {
 	if s.c.OptedOut != nil && s.c.OptedOut(r.Recipient) {
 		return Outcome{Status: OptedOut}, nil
 	}
-	key, name, now := s.keys.triplet(r), readable(r.Identity), s.c.Now()
+	key, now := s.keys.triplet(r), s.c.Now()
 	out, err := s.breaker.Execute(func() (Outcome, error) {
 		budget, cancel := context.WithTimeout(ctx, s.c.Budget)
 		defer cancel()
-		out, err := s.decide(budget, key, name, now)
+		out, err := s.decide(budget, r, key, now)
 		if err != nil && ctx.Err() != nil {
 			err = errCaller
 		}
@@ -131,7 +132,7 @@ func (s *Service) Check(ctx context.Context, r Request) (Outcome, error) {
 		s.observe("check", "open", 0)
 	}
 	// First the answer, then the notice: recovery ends only when nothing is owed.
-	out = s.shadow.decide(now, s.c.Params, key, name)
+	out = s.shadow.decide(now, s.c.Params, r, key)
 	s.degrade(err)
 	return out, nil
 }
@@ -142,10 +143,11 @@ func spared(err error) bool {
 }
 
 // decide asks the store, and writes down what follows.
-func (s *Service) decide(ctx context.Context, key Key, name string, now time.Time) (Outcome, error) {
+func (s *Service) decide(ctx context.Context, r Request, key Key, now time.Time) (Outcome, error) {
 	var out Outcome
+	name := readable(r.Identity)
 	err := s.update(ctx, key, now, func(known Pair) Pair {
-		o, next := Decide(now, s.c.Params, known)
+		o, next := Decide(now, s.c.Params, r.Doubtful, known)
 		out = o
 		return named(next, name)
 	})

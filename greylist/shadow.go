@@ -82,7 +82,7 @@ func (s *shadow) agreed(k Key, held Pair, o owed) {
 }
 
 // decide is the fallback: the same rules over what is known here.
-func (s *shadow) decide(now time.Time, p Params, k Key, name string) Outcome {
+func (s *shadow) decide(now time.Time, p Params, r Request, k Key) Outcome {
 	held := s.seen(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,8 +91,8 @@ func (s *shadow) decide(now time.Time, p Params, k Key, name string) Outcome {
 	if !o.none() {
 		known = Merge(now, p, held, Pair{o.triplet.record, o.identity.record}, o.identity.base)
 	}
-	out, next := Decide(now, p, known)
-	next = named(next, name)
+	out, next := Decide(now, p, r.Doubtful, known)
+	next = named(next, readable(r.Identity))
 	out.Degraded = true
 	if !next.Triplet.Equal(known.Triplet) {
 		s.debts.put(k, debt{record: next.Triplet})

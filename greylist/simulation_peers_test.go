@@ -33,9 +33,10 @@ func (m *mailwicket) let(c contact) bool {
 	if suspicious := c.host == "" || dynamic || c.spf == ""; !suspicious && !m.all {
 		return true // the rules of scope: suspicious do not ask
 	}
-	id := greylist.Identify(greylist.IdentityInput{IP: c.ip, HostName: c.host, Dynamic: dynamic, SPFPassDomain: c.spf})
+	in := greylist.IdentityInput{IP: c.ip, HostName: c.host, Dynamic: dynamic, SPFPassDomain: c.spf}
+	id := greylist.Identify(in)
 	key := id.String() + " " + greylist.NormalizeSender(c.from) + " " + c.to.String()
-	out, next := greylist.Decide(c.at, m.p, greylist.Pair{Triplet: m.triplets[key], Identity: m.identities[id]})
+	out, next := greylist.Decide(c.at, m.p, in.Doubtful(), greylist.Pair{Triplet: m.triplets[key], Identity: m.identities[id]})
 	m.triplets[key], m.identities[id] = next.Triplet, next.Identity
 	return out.Status != greylist.Defer
 }

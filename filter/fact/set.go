@@ -175,5 +175,6 @@ type Greylist struct {
 	Remaining time.Duration `json:"remaining,omitempty"` // until a retry passes
 	Delayed   time.Duration `json:"delayed,omitempty"`   // what the greylist cost, of pass
 	Attempts  int           `json:"attempts,omitempty"`
+	Doubtful  bool          `json:"doubtful,omitempty"` // nobody answers for the client: it waits longer
 	Degraded  bool          `json:"degraded,omitempty"` // decided by the in-process fallback
 }

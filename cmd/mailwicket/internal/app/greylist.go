@@ -71,7 +71,7 @@ func entry(now time.Time, p greylist.Params, k greylist.Key, r greylist.Record) 
 
 // identityState asks the rules themselves what a record is worth.
 func identityState(now time.Time, p greylist.Params, r greylist.Record) string {
-	out, next := greylist.Decide(now, p, greylist.Pair{Identity: r})
+	out, next := greylist.Decide(now, p, false, greylist.Pair{Identity: r})
 	switch {
 	case next.Identity.IsZero():
 		return stateExpired
@@ -86,7 +86,7 @@ func identityState(now time.Time, p greylist.Params, r greylist.Record) string {
 }
 
 func tripletState(now time.Time, p greylist.Params, r greylist.Record) string {
-	out, _ := greylist.Decide(now, p, greylist.Pair{Triplet: r})
+	out, _ := greylist.Decide(now, p, r.Doubtful, greylist.Pair{Triplet: r})
 	switch {
 	case !out.FirstSeen.Equal(r.FirstSeen):
 		return stateExpired // judged as a first contact

@@ -167,7 +167,7 @@ func (a *App) greylistShow(w http.ResponseWriter, r *http.Request) {
 		case pair.Triplet.IsZero() && (!k.IsIdentity() || pair.Identity.IsZero()):
 			http.Error(w, fmt.Sprintf("nothing is stored under the key %s", what), http.StatusNotFound)
 		default:
-			answer(w, story(now, p, k, pair))
+			answer(w, story(now, p, pair.Triplet.Doubtful, k, pair))
 		}
 		return
 	}
@@ -181,14 +181,15 @@ func (a *App) greylistShow(w http.ResponseWriter, r *http.Request) {
 		a.storeTrouble(w, err)
 		return
 	}
-	s := story(now, p, k, greylist.Pair{Identity: rec})
+	s := story(now, p, false, k, greylist.Pair{Identity: rec})
 	s.Identity = id.String()
 	answer(w, s)
 }
 
-// story says what a contact at this moment would get, without making it.
-func story(now time.Time, p greylist.Params, k greylist.Key, pair greylist.Pair) GreylistStory {
-	out, next := greylist.Decide(now, p, pair)
+// story says what a contact of a client, doubtful or not, would get at this
+// moment, without making it.
+func story(now time.Time, p greylist.Params, doubtful bool, k greylist.Key, pair greylist.Pair) GreylistStory {
+	out, next := greylist.Decide(now, p, doubtful, pair)
 	s := GreylistStory{Key: k.String(), Status: out.Status.String(), Identity: pair.Identity.Name}
 	if !pair.Identity.IsZero() {
 		e := entry(now, p, k.Owner(), pair.Identity)
@@ -207,7 +208,8 @@ func story(now time.Time, p greylist.Params, k greylist.Key, pair greylist.Pair)
 	if out.Status == greylist.Defer {
 		s.New = !out.FirstSeen.Equal(pair.Triplet.FirstSeen)
 		s.Remaining = int((out.Remaining + time.Second - 1) / time.Second)
-		s.RetryFrom, s.RetryUntil = out.FirstSeen.Add(p.Delay), next.Triplet.FirstSeen.Add(p.RetryWindow)
+		s.RetryFrom = out.FirstSeen.Add(p.DelayOf(out.Doubtful))
+		s.RetryUntil = next.Triplet.FirstSeen.Add(p.WindowOf(next.Triplet.Doubtful))
 	}
 	return s
 }
@@ -230,10 +232,12 @@ func (a *App) greylistShowMail(w http.ResponseWriter, r *http.Request, q url.Val
 	svc, p, now := a.store.current(), a.greylistParams(), time.Now()
 	var key greylist.Key
 	var pair greylist.Pair
+	var doubtful bool
 	var trouble error
 	look := &answering{give: func(ctx context.Context, req greylist.Request) (greylist.Outcome, error) {
+		doubtful = req.Doubtful
 		key, pair, trouble = svc.Lookup(ctx, req)
-		out, _ := greylist.Decide(now, p, pair)
+		out, _ := greylist.Decide(now, p, doubtful, pair)
 		return out, trouble
 	}}
 	_, seen := a.play(ctx, e, always, look)
@@ -245,15 +249,15 @@ func (a *App) greylistShowMail(w http.ResponseWriter, r *http.Request, q url.Val
 		http.Error(w, "the mail was not judged: "+context.Cause(ctx).Error(), http.StatusInternalServerError)
 		return
 	}
-	s := story(now, p, key, pair)
+	s := story(now, p, doubtful, key, pair)
 	s.Identity, s.Mail = look.got.Identity.String(), a.judged(ctx, e, now, p, pair, seen)
 	answer(w, s)
 }
 
 // judged asks the policy in force, which finds the greylist as it was seen.
 func (a *App) judged(ctx context.Context, e envelope, now time.Time, p greylist.Params, pair greylist.Pair, seen *filter.Record) *GreylistMail {
-	same := &answering{give: func(context.Context, greylist.Request) (greylist.Outcome, error) {
-		out, _ := greylist.Decide(now, p, pair)
+	same := &answering{give: func(_ context.Context, req greylist.Request) (greylist.Outcome, error) {
+		out, _ := greylist.Decide(now, p, req.Doubtful, pair)
 		return out, nil
 	}}
 	ans, rec := a.play(ctx, e, nil, same)

@@ -134,6 +134,7 @@ func greylistParams(g config.Greylist) greylist.Params {
 	p := greylist.DefaultParams()
 	p.Delay, p.RetryWindow, p.PassLifetime = g.Delay.Std(), g.RetryWindow.Std(), g.PassLifetime.Std()
 	p.AutoAllowAfter = g.AutoAllowAfter
+	p.DoubtfulDelay, p.DoubtfulWindow = g.DoubtfulDelay.Std(), g.DoubtfulWindow.Std()
 	return p
 }
 

@@ -86,7 +86,7 @@ func (c demoCmd) config(dir, dns string) (*config.Config, error) {
 	cfg.Admin.Listen = c.Admin
 	cfg.DNS.Servers = []string{dns}
 	cfg.AuthservID = "mx.home.example"
-	cfg.Greylist.Delay = config.Duration(demo.Delay)
+	cfg.Greylist.Delay, cfg.Greylist.DoubtfulDelay = config.Duration(demo.Delay), config.Duration(demo.Delay)
 	cfg.Lists = []config.List{{Name: "harmful", Type: list.Domain, File: file, Do: "reject", Mode: "enforce",
 		Apply: []list.Point{list.PointHelo, list.PointPTR, list.PointMailFrom, list.PointHeaderFrom, list.PointDKIM}}}
 	return cfg, nil

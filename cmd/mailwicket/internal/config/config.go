@@ -146,6 +146,8 @@ type Greylist struct {
 	Scope          string   `yaml:"scope" enum:"suspicious,all,off" doc:"suspicious: clients without a confirmed or with a dynamic-looking name, senders that SPF does not pass, hits of lists and DNS lists with do: suspicious. all: every stranger. off: nobody."`
 	Delay          Duration `yaml:"delay" min:"1s" max:"24h" doc:"A retry after this time passes."`
 	RetryWindow    Duration `yaml:"retry_window" min:"1m" max:"60d" doc:"A retry after this time is a first try again."`
+	DoubtfulDelay  Duration `yaml:"doubtful_delay" min:"1s" max:"24h" doc:"The same of doubtful clients, where it is longer: SPF does not pass, and the address has no confirmed name or a dynamic-looking one. Bots try again after ten minutes."`
+	DoubtfulWindow Duration `yaml:"doubtful_window" min:"1m" max:"60d" doc:"The same as retry_window of doubtful clients, where it is shorter. Bots come again after a day, queues within hours."`
 	PassLifetime   Duration `yaml:"pass_lifetime" min:"1h" max:"400d" doc:"How long a pass is remembered; each message renews it."`
 	AutoAllowAfter int      `yaml:"auto_allow_after" min:"0" max:"1000" doc:"After so many passes, at least one hour apart, all mail of that client passes. 0 switches this off."`
 	Net4           int      `yaml:"net4" min:"8" max:"32" doc:"IPv4 clients without a name are taken by networks of this prefix length."`
@@ -248,6 +250,7 @@ func Default() *Config {
 		DKIM:  DKIM{MaxSignatures: 8, ReplayWindow: Duration(limit.DefaultWindow)},
 		DMARC: DMARC{OrgDomain: "treewalk"},
 		Greylist: Greylist{Scope: "suspicious", Delay: Duration(240 * time.Second), RetryWindow: Duration(48 * time.Hour),
+			DoubtfulDelay: Duration(30 * time.Minute), DoubtfulWindow: Duration(12 * time.Hour),
 			PassLifetime: Duration(36 * 24 * time.Hour), AutoAllowAfter: 2, Net4: 24, Net6: 64},
 		Reputation:  Reputation{Every: Duration(time.Hour)},
 		Journal:     Journal{Keep: Duration(14 * 24 * time.Hour), MaxSize: 2 << 30, ShareMax: 10_000},

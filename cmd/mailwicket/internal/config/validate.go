@@ -205,6 +205,10 @@ func (v *validator) greylist() {
 	if g.RetryWindow <= g.Delay {
 		v.problem("greylist.retry_window", fmt.Sprintf("must be longer than greylist.delay (%s), got %s", g.Delay, g.RetryWindow),
 			"no retry would ever pass", "greylist.delay")
+	} else if min(g.RetryWindow, g.DoubtfulWindow) <= max(g.Delay, g.DoubtfulDelay) {
+		v.problem("greylist.doubtful_window", fmt.Sprintf("must be longer than greylist.doubtful_delay (%s) and greylist.delay (%s), got %s",
+			g.DoubtfulDelay, g.Delay, g.DoubtfulWindow), "no retry of a doubtful client would ever pass",
+			"greylist.doubtful_delay", "greylist.delay", "greylist.retry_window")
 	}
 	v.mailboxes("greylist.skip_recipients", g.SkipRecipients)
 	v.mailboxes("greylist.skip_senders", g.SkipSenders)

@@ -315,7 +315,11 @@ func putOff(r *filter.Record) string {
 	case !g.Known():
 		return ""
 	case g.Value.Result == "defer":
-		return "The greylist does not know the client yet, as " + g.Value.Identity + ": mail that comes again in time is let through."
+		s := "The greylist does not know the client yet, as " + g.Value.Identity + ": mail that comes again in time is let through."
+		if g.Value.Doubtful {
+			s += " It waits longer than others, for nobody answers for the client: SPF does not pass, and its address has no name of its own."
+		}
+		return s
 	case g.Value.Delayed > 0:
 		return "The greylist let it through, since it came again."
 	}
