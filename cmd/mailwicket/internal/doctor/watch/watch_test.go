@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,11 +126,11 @@ func TestRounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gauge := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "x"}, []string{"finding", "severity"})
 		var log bytes.Buffer
-		rounds := 0
+		var rounds atomic.Int32
 		r := Rounds{Gauge: gauge, Log: slog.New(slog.NewTextHandler(&log, nil)), Every: time.Minute, Gather: func(context.Context) doctor.Evidence {
-			rounds++
+			n := rounds.Add(1)
 			e := doctor.Evidence{Now: time.Now(), Server: &doctor.Server{Pending: []string{"redis.url"}}}
-			if rounds == 2 || rounds == 3 {
+			if n == 2 || n == 3 {
 				e.Server.Reload = "bad"
 			}
 			return e
@@ -141,17 +142,17 @@ func TestRounds(t *testing.T) {
 		of := func(id string, s doctor.Severity) float64 {
 			return testutil.ToFloat64(gauge.WithLabelValues(id, string(s)))
 		}
-		if n := testutil.CollectAndCount(gauge); n != len(doctor.Kinds()) || rounds != 0 {
-			t.Errorf("%d series, %d rounds", n, rounds)
+		if n := testutil.CollectAndCount(gauge); n != len(doctor.Kinds()) || rounds.Load() != 0 {
+			t.Errorf("%d series, %d rounds", n, rounds.Load())
 		}
 		for i, want := range []float64{0, 1, 1, 0, 0} {
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			if got := of("reload-failed", doctor.Problem); got != want || rounds != i+1 {
-				t.Errorf("round %d of %d: %v", rounds, i+1, got)
+			if got := of("reload-failed", doctor.Problem); got != want || rounds.Load() != int32(i+1) {
+				t.Errorf("round %d of %d: %v", rounds.Load(), i+1, got)
 			}
 			if got := of("restart-needed", doctor.Info); got != 1 {
-				t.Errorf("round %d: the note is %v", rounds, got)
+				t.Errorf("round %d: the note is %v", i+1, got)
 			}
 		}
 		cancel()
