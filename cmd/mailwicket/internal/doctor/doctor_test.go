@@ -179,7 +179,7 @@ func redisChanges() []change {
 		{"old enough", "", node(func(n *RedisNode) { n.Version = "5.0.0" }), ""},
 		{"version not known", "", node(func(n *RedisNode) { n.Version = "unstable" }), ""},
 		{"a replica", "redis-replica", node(func(n *RedisNode) { n.Role = "slave" }), "redis+sentinel://"},
-		{"may not ask", "redis-hidden", node(func(n *RedisNode) { *n = RedisNode{Addr: "r", Hidden: "NOPERM"} }), "+info +time"},
+		{"may not ask", "redis-hidden", node(func(n *RedisNode) { *n = RedisNode{Addr: "r", Hidden: "NOPERM"} }), "+info +time +config|get"},
 		{"its clock is ahead", "clock-redis", node(func(n *RedisNode) { n.Skew = 6 * time.Second }), "6s ahead of us"},
 		{"its clock is behind", "clock-redis", node(func(n *RedisNode) { n.Skew = -2 * time.Hour }), "2h behind us"},
 		{"a slow answer", "", node(func(n *RedisNode) { n.Skew, n.Blur = 6*time.Second, 2*time.Second }), ""},

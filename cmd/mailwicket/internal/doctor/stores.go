@@ -38,7 +38,7 @@ func (x *examiner) redis() {
 func (x *examiner) node(n RedisNode) {
 	if n.Hidden != "" {
 		x.add("redis-hidden", Finding{Summary: "the settings of Redis are not known", Evidence: []string{n.Addr + ": " + n.Hidden},
-			Fix: "allow our user to ask, if you want them looked at", Place: "redis-cli", Lines: []string{"ACL SETUSER NAME +info +time"}})
+			Fix: "allow our user to ask, if you want them looked at", Place: "redis-cli", Lines: []string{"ACL SETUSER NAME +info +time +config|get"}})
 		return
 	}
 	if v := major(n.Version); v > 0 && v < oldestRedis {
