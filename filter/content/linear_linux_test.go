@@ -1,0 +1,146 @@
+package content
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"mailwicket/filter/mail"
+)
+
+// hostile are bodies of n bytes that are made to cost time.
+func hostile(n int) map[string]struct {
+	h    mail.Header
+	body string
+} {
+	type input = struct {
+		h    mail.Header
+		body string
+	}
+	html := typed("text/html", "")
+	mixed := typed("multipart/mixed; boundary=b", "")
+	var nested, messages strings.Builder
+	for i := 0; nested.Len() < n; i++ {
+		fmt.Fprintf(&nested, "--b%d\r\nContent-Type: multipart/mixed; boundary=b%d\r\n\r\n", i, i+1)
+	}
+	for messages.Len() < n {
+		messages.WriteString("Content-Type: message/rfc822\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")
+	}
+	deep := ""
+	for i := range 19 {
+		deep += fmt.Sprintf("--b%d\r\nContent-Type: multipart/mixed; boundary=b%d\r\n\r\n", i, i+1)
+	}
+	return map[string]input{
+		"nested multiparts":      {typed("multipart/mixed; boundary=b0", ""), nested.String()},
+		"nested messages":        {typed("message/rfc822", ""), messages.String()},
+		"encoded messages":       {typed("message/rfc822", "quoted-printable"), messages.String()},
+		"deep, then base64":      {typed("multipart/mixed; boundary=b0", ""), deep + "Content-Transfer-Encoding: base64\r\n\r\n" + upTo(n, "QUJD\r\n")},
+		"deep, boundary-like":    {typed("multipart/mixed; boundary=b0", ""), deep + upTo(n, "--b\r\n")},
+		"boundary-like lines":    {mixed, upTo(n, "--bx\r\n")},
+		"dashes":                 {mixed, upTo(n, "--\r\n")},
+		"one long dash":          {mixed, upTo(n, "-")},
+		"empty lines":            {mixed, upTo(n, "\r\n")},
+		"parts":                  {mixed, upTo(n, "--b\r\n\r\n")},
+		"part headers":           {mixed, "--b\r\n" + upTo(n, "Content-Type: x\r\n")},
+		"one long field":         {mixed, "--b\r\nContent-Type: " + upTo(n, "x;y=z;")},
+		"parameters":             {mixed, upTo(n, "--b\r\nContent-Type: a/b"+strings.Repeat(";a=b", 3000)+"\r\n\r\n")},
+		"unclosed tags":          {html, upTo(n, "<a ")},
+		"one huge tag":           {html, "<a " + upTo(n, "b=c ")},
+		"one huge name":          {html, "<" + upTo(n, "a")},
+		"one huge value":         {html, "<a href=\"" + upTo(n, "a:")},
+		"less-than":              {html, upTo(n, "<")},
+		"ampersands":             {html, upTo(n, "&")},
+		"entities":               {html, upTo(n, "&#104;")},
+		"values of entities":     {html, upTo(n, "<a href=\"&amp&#104&x;\">")},
+		"comments":               {html, upTo(n, "<!--")},
+		"ends of comments":       {html, "<!--" + upTo(n, "--!")},
+		"conditional comments":   {html, upTo(n, "<!--[if x]><!--[if x]>")},
+		"scripts":                {html, "<script>" + upTo(n, "<!--<script ")},
+		"styles":                 {html, "<style>" + upTo(n, "url(@import \"x\"")},
+		"style values":           {html, upTo(n, "<p style=\"url(a)url(b)url(c)\">")},
+		"raw text":               {html, "<title>" + upTo(n, "</titl")},
+		"colons":                 {nil, upTo(n, ":")},
+		"slashes":                {nil, upTo(n, "://")},
+		"schemes":                {nil, upTo(n, "http://")},
+		"dots":                   {nil, upTo(n, ".")},
+		"names":                  {nil, upTo(n, "a.com ")},
+		"names in one word":      {nil, upTo(n, "a.com,")},
+		"names in one host":      {nil, upTo(n, "a.com@")},
+		"other scripts":          {nil, upTo(n, "é.com ")},
+		"percents":               {nil, "http://a.com/" + upTo(n, "%25")},
+		"base64 of nothing":      {typed("text/html", "base64"), upTo(n, "====")},
+		"base64 of blanks":       {typed("text/html", "base64"), upTo(n, "\r\n")},
+		"quoted-printable equal": {typed("text/html", "quoted-printable"), upTo(n, "=")},
+		"soft breaks":            {typed("text/html", "quoted-printable"), upTo(n, "= \r\n")},
+		"utf-7":                  {typed("text/html; charset=utf-7", ""), upTo(n, "+-+AGE")},
+		"iso-2022-jp":            {typed("text/html; charset=iso-2022-jp", ""), upTo(n, "\x1b$B\x1b(B")},
+	}
+}
+
+// manyNames are all different, so that nothing is remembered.
+func manyNames(n int, form string) string {
+	var b strings.Builder
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprintf(&b, form, i)
+	}
+	return b.String()
+}
+
+// cpuTime is what this thread has used.
+func cpuTime(t *testing.T) time.Duration {
+	var ts syscall.Timespec
+	const thread = 3 // CLOCK_THREAD_CPUTIME_ID
+	if _, _, err := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, thread, uintptr(unsafe.Pointer(&ts)), 0); err != 0 {
+		t.Fatal(err)
+	}
+	return time.Duration(ts.Nano())
+}
+
+// timed is the time of the processor, since others may be at work on it.
+func timed(t *testing.T, h mail.Header, body []byte) time.Duration {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start := cpuTime(t)
+	pieces(h, body)
+	return cpuTime(t) - start
+}
+
+// TestLinearTime: twice the input takes about twice the time, whatever it is.
+func TestLinearTime(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	const size = 512 << 10
+	small, large := hostile(size), hostile(2*size)
+	for name, form := range map[string]string{"new names": "n%d.com ", "new names in other scripts": "é%d.com ", "new hosts": "<a href=//n%d.example>",
+		"new hosts in other scripts": "<a href=http://é%d.example>", "new addresses": "http://1.%d/ "} {
+		for n, m := range map[int]map[string]struct {
+			h    mail.Header
+			body string
+		}{size: small, 2 * size: large} {
+			e := m[name]
+			e.h, e.body = typed("text/html", ""), manyNames(n, form)
+			m[name] = e
+		}
+	}
+	for name, in := range small {
+		t.Run(name, func(t *testing.T) {
+			// Caches are shared with others, so the least of many tries counts. What
+			// takes next to no time is measured badly, and matters little.
+			one, two := time.Hour, time.Hour
+			a, b := []byte(in.body), []byte(large[name].body)
+			for try := range 100 {
+				one, two = min(one, timed(t, in.h, a)), min(two, timed(t, large[name].h, b))
+				if try >= 3 && (two < time.Millisecond || float64(two) <= 2.2*float64(one)) {
+					t.Logf("%s: %.0f MB/s, twice as much takes %.2f times as long", name, 2*size/1e6/two.Seconds(), two.Seconds()/one.Seconds())
+					return
+				}
+			}
+			t.Errorf("%d bytes take %s, twice as many %s", size, one, two)
+		})
+	}
+}
