@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"mailwicket/filter/list"
 	"mailwicket/filter/mail"
 	"mailwicket/policy"
+	"mailwicket/policy/profile"
 )
 
 // TestCases plays the files of testdata/cases: what package casefile reads.
@@ -56,12 +58,48 @@ type zoneHit string
 
 func (zoneHit) Domain(context.Context, list.Point, string) ([]fact.ListHit, error) { return nil, nil }
 
+func (zoneHit) Names(list.Point, string) []string { return nil }
+
 func (z zoneHit) Client(context.Context, netip.Addr) ([]fact.ListHit, error) {
 	return []fact.ListHit{{List: string(z)}}, nil
 }
 
+// rules are those of the profile, and one for listed links. Without it, nobody reads
+// the body.
+func (c *fileCase) rules(name string) []policy.Rule {
+	rules := profileRules(c.t, name)
+	if c.Session.Links != "" {
+		rules = append(parseRules(c.t, refuseLinks), rules...)
+	}
+	if name == "observe" {
+		profile.Observe(rules)
+	}
+	return rules
+}
+
+const refuseLinks = `rules:
+  - {name: harmful-links, when: {links.lists: harmful}, do: {reject: {code: 550, enhanced: 5.7.1, text: "link to {links.listed} is on our list harmful"}}}
+`
+
+// harmful is a list of domains that is applied to links.
+func harmful(t testing.TB, domains string) *list.Book {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "harmful.txt")
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(domains, " ", "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := list.New([]list.Config{{Name: "harmful", Kind: list.Domain, File: file, Apply: []list.Point{list.PointLinks}}}, list.Options{})
+	if err := b.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func (c *fileCase) engine(profile string) (*filter.Engine, *watcher, *clock) {
-	cfg, w, now := newConfig(c.t, c.Zone, profileRules(c.t, profile))
+	cfg, w, now := newConfig(c.t, c.Zone, c.rules(profile))
+	if c.Session.Links != "" {
+		cfg.Lists = harmful(c.t, c.Session.Links)
+	}
 	cfg.Trusted, cfg.TrustedSealers = c.Session.Trusted, c.Session.Sealers
 	if c.Session.DNSBL != "" {
 		cfg.DNSBL = zoneHit(c.Session.DNSBL)
@@ -113,7 +151,7 @@ func (c *fileCase) profile(name string) {
 
 // replay judges the record again: under its own policy it must end as it did.
 func (c *fileCase) replay(profile string, r *filter.Record) {
-	p, problems := policy.Compile(profileRules(c.t, profile))
+	p, problems := policy.Compile(c.rules(profile))
 	if len(problems) > 0 {
 		c.t.Fatal(problems)
 	}

@@ -91,6 +91,14 @@ func (s *Session) settle(ctx context.Context, name string) {
 		for _, name := range []string{"dnsbl", "dnsbl_name", "dnsbl_helo", "dnsbl_mail_from"} {
 			s.settle(ctx, name)
 		}
+	case "content":
+		s.settleContent()
+	case "list_links":
+		s.settle(ctx, "content")
+		s.settleListLinks()
+	case "dnsbl_links":
+		s.settle(ctx, "content")
+		s.settleZoneLinks(ctx)
 	case "arc":
 		s.settleARC(ctx)
 	case "dmarc":

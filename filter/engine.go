@@ -49,10 +49,12 @@ type Replays interface {
 }
 
 // DNSBL asks the DNS lists for a client's address and for names. An error means
-// that no list answered; hits of those that did come with a nil error.
+// that no list answered; hits of those that did come with a nil error. Names tells,
+// without asking, what Domain would ask for.
 type DNSBL interface {
 	Client(ctx context.Context, a netip.Addr) ([]fact.ListHit, error)
 	Domain(ctx context.Context, p list.Point, name string) ([]fact.ListHit, error)
+	Names(p list.Point, name string) []string
 }
 
 // Observer looks on. Message is called once for each message, when it is over:
@@ -85,6 +87,7 @@ type Config struct {
 	HeaderBytes    int // limits of a header block
 	HeaderFields   int
 	CheckTimeout   time.Duration // of each check
+	NoLinks        bool          // the body is not read, whatever rules ask for
 	TraceHeader    bool
 	ReceivedSPF    bool
 

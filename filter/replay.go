@@ -15,8 +15,9 @@ type Replayed struct {
 	Asked   int // decisions made
 
 	// Lacking names what the policy asked for and the record does not hold:
-	// "content" of a message that was refused before it was sent, or "greylist"
-	// where the store was not asked. The verdict then is the one so far.
+	// "content" of a message that was refused before it was sent, "links" of one
+	// whose body nobody read, or "greylist" where the store was not asked. The
+	// verdict then is the one so far.
 	Lacking []string
 }
 
@@ -128,6 +129,9 @@ func (j *replay) content(r *Record) Replayed {
 		if stage == mail.StageMessage && !r.Facts.Txn.Size.Known() {
 			return j.lacks("content")
 		}
+		if stage == mail.StageMessage && j.lacksLinks() {
+			j.lacks("links")
+		}
 		d := j.decide(stage)
 		if d.Verdict != policy.Continue {
 			j.settle(d)
@@ -137,4 +141,10 @@ func (j *replay) content(r *Record) Replayed {
 		}
 	}
 	return j.out
+}
+
+// lacksLinks tells whether a rule may want to know what nobody looked for.
+func (j *replay) lacksLinks() bool {
+	return j.set.Txn.Content.State == fact.Absent && slices.ContainsFunc([]string{"content", "list_links", "dnsbl_links"},
+		func(check string) bool { return j.p.MayMatch(mail.StageMessage, check, &j.set) })
 }

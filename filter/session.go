@@ -72,6 +72,7 @@ type message struct {
 	arc     *arc.Verification
 	dmarc   *dmarc.Lookup
 	policy  *future[struct{}] // DMARC records being fetched
+	links   *linkSearch       // nil where nobody wants to know
 	done    map[string]bool   // checks whose facts are settled
 	decided []Decided
 	checks  []CheckRun
@@ -311,13 +312,15 @@ func (s *Session) EndOfHeader(ctx context.Context, queueID string) Answer {
 		m.facts.QueueID = queueID
 	}
 	s.readHeader()
-	s.startContent()
-	return s.atMessage(ctx, mail.StageHeader)
+	s.startAuthentication()
+	a := s.atMessage(ctx, mail.StageHeader)
+	s.startLinks()
+	return a
 }
 
-// startContent starts DKIM and ARC, whose keys are fetched while the body
+// startAuthentication starts DKIM and ARC, whose keys are fetched while the body
 // streams in, and the search for the DMARC policy.
-func (s *Session) startContent() {
+func (s *Session) startAuthentication() {
 	m := s.txn
 	if m.skip != "" {
 		m.facts.DKIM, m.facts.ARC = fact.Skip[[]fact.DKIM](m.skip), fact.Skip[fact.ARC](m.skip)
@@ -376,6 +379,7 @@ func (s *Session) Body(ctx context.Context, chunk []byte) {
 	if m.arc != nil {
 		_, _ = m.arc.Write(chunk)
 	}
+	s.readLinks(chunk)
 }
 
 // EndOfMessage gives the verdict and the edits.

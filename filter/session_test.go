@@ -489,6 +489,19 @@ func (z zonesOf) Domain(_ context.Context, p list.Point, name string) ([]fact.Li
 	return []fact.ListHit{{List: "dbl", Subject: name, Weight: 1}}, z.note("dnsbl %s %s", p, name)
 }
 
+// Names gives the last two labels of a name, and the name itself below other.example.
+func (z zonesOf) Names(_ list.Point, name string) []string {
+	labels := strings.Split(name, ".")
+	if len(labels) < 2 {
+		return nil
+	}
+	org := strings.Join(labels[len(labels)-2:], ".")
+	if org == "other.example" {
+		return []string{org, name}
+	}
+	return []string{org}
+}
+
 const asksAll = `rules:
   - {name: rate, mode: observe, when: {rates.exceeded: per-user}, do: reject}
   - {name: listed, mode: observe, when: {client.lists: l, client.name_lists: l, dnsbl.zones: zen}, do: reject}

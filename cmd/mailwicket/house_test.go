@@ -46,7 +46,7 @@ var layers = []struct {
 	{"greylist/...", []string{"greylist/...", "filter/mail"}},
 	{"policy", []string{"filter/fact", "filter/mail"}},
 	{"policy/...", []string{"policy/...", "filter/fact", "filter/mail"}},
-	{"filter", []string{"filter/arc", "filter/author", "filter/authres", "filter/dkim", "filter/dmarc", "filter/dns",
+	{"filter", []string{"filter/arc", "filter/author", "filter/authres", "filter/content", "filter/dkim", "filter/dmarc", "filter/dns",
 		"filter/fact", "filter/iprev", "filter/list", "filter/mail", "filter/spf", "greylist", "policy"}},
 	{"filter/milter/client", nil},
 	{"filter/milter", []string{"filter", "filter/mail", "policy"}},

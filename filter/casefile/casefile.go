@@ -52,6 +52,7 @@ type Session struct {
 	Trusted []netip.Prefix // networks that the filter trusts
 	Sealers []string       // ARC sealers that it trusts
 	DNSBL   string         // DNS list that the client is on
+	Links   string         // domains on the list "harmful", whose rule harmful-links refuses what links to them
 }
 
 // Usual is an honest sender.
@@ -122,6 +123,8 @@ func (c *Case) session(t testing.TB, part string) {
 			s.Sealers = strings.Fields(v)
 		case "dnsbl":
 			s.DNSBL = v
+		case "links":
+			s.Links = v
 		default:
 			t.Fatalf("%s: session: unknown word %q", c.Name, k)
 		}

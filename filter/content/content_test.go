@@ -4,12 +4,15 @@ import (
 	"encoding/base64"
 	"fmt"
 	"mime/quotedprintable"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/text/encoding/unicode"
 
+	"mailwicket/filter/content/link"
+	"mailwicket/filter/content/mime"
 	"mailwicket/filter/mail"
 )
 
@@ -188,4 +191,45 @@ func FuzzBody(f *testing.F) {
 			}
 		}
 	})
+}
+
+const manual = "../../deploy/docs/content.md"
+
+// TestManual: the manual has exactly the words that there are, in their order, and
+// says which of them are over a bound.
+func TestManual(t *testing.T) {
+	page, err := os.ReadFile(manual)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "\n## Defects\n")
+	var words, over []string
+	for line := range strings.SplitSeq(table, "\n") {
+		if word, ok := strings.CutPrefix(line, "| `"); ok {
+			word, meaning, _ := strings.Cut(word, "` | ")
+			words = append(words, word)
+			if strings.HasPrefix(meaning, "over a bound") {
+				over = append(over, word)
+			}
+		}
+	}
+	if !slices.Equal(words, DefectWords()) {
+		t.Errorf("the manual has %q, there are %q", words, DefectWords())
+	}
+	want := []string{tooMuchText}
+	for _, d := range mime.Defects() {
+		if d.Over() {
+			want = append(want, string(d))
+		}
+	}
+	for _, d := range link.Defects() {
+		if d.Over() {
+			want = append(want, string(d))
+		}
+	}
+	slices.Sort(over)
+	slices.Sort(want)
+	if !slices.Equal(over, want) {
+		t.Errorf("over a bound are %q in the manual, and %q", over, want)
+	}
 }

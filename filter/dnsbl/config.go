@@ -56,7 +56,7 @@ type Config struct {
 
 // Points gives the points where names are looked up in domain zones.
 func Points() []list.Point {
-	return []list.Point{list.PointHelo, list.PointPTR, list.PointMailFrom, list.PointHeaderFrom, list.PointDKIM}
+	return []list.Point{list.PointHelo, list.PointPTR, list.PointMailFrom, list.PointHeaderFrom, list.PointDKIM, list.PointLinks}
 }
 
 // filled gives the canonical form with the defaults.

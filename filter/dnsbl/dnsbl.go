@@ -8,8 +8,8 @@
 // ask a zone that is out of service, nor one that no probe has found good yet;
 // probes bring it back.
 //
-// Zones are asked in parallel, each within its own time. Hashes of mail
-// addresses and links (other kinds of zones) are left out.
+// Zones are asked in parallel, each within its own time. Zones of hashes, of mail
+// addresses or links, are left out.
 package dnsbl
 
 import (

@@ -136,6 +136,40 @@ func TestDomain(t *testing.T) {
 	})
 }
 
+// TestNames: what zones would be asked for is told without asking.
+func TestNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfgs := zones(t)
+		whole := cfgs[2]
+		whole.Name, whole.Ask = "whole", Whole
+		for _, c := range []struct {
+			zones []Config
+			point list.Point
+			name  string
+			want  string
+		}{
+			{cfgs, list.PointDKIM, "Mail.SPAM.example.", "spam.example"},
+			{append(cfgs, whole), list.PointDKIM, "mail.spam.example", "spam.example mail.spam.example"},
+			{append(cfgs, whole), list.PointDKIM, "spam.example", "spam.example"},
+			{append(cfgs, whole), list.PointMailFrom, "spam.example", ""},
+			{cfgs, list.PointDKIM, "example", ""},
+			{cfgs, list.PointDKIM, "co.uk", ""},
+			{cfgs, list.PointDKIM, "192.0.2.1", ""},
+			{cfgs, list.PointDKIM, "[IPv6:2001:db8::1]", ""},
+		} {
+			b := start(t, c.zones, world, nil)
+			if got := strings.Join(b.Names(c.point, c.name), " "); got != c.want {
+				t.Errorf("%s at %s: %q, want %q", c.name, c.point, got, c.want)
+			}
+			for _, z := range b.Status() {
+				if z.Lookups > 0 {
+					t.Errorf("%s: %s was asked", c.name, z.Name)
+				}
+			}
+		}
+	})
+}
+
 // RFC 5782, 2.4 has these two forms.
 func TestReversed(t *testing.T) {
 	for _, c := range [][2]string{

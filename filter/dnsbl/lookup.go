@@ -47,6 +47,23 @@ func (b *Book) Domain(ctx context.Context, p list.Point, name string) ([]fact.Li
 	})
 }
 
+// Names gives the names that the domain zones applied at p are asked for on behalf of
+// a name, each once: its registered domain, the name itself, or both. There is none
+// for what is not asked.
+func (b *Book) Names(p list.Point, name string) []string {
+	a, domain := canonical(name)
+	if a.IsValid() {
+		return nil
+	}
+	var out []string
+	for _, z := range b.at[p] {
+		if n := z.nameFor(domain); n != "" && !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
 // message asks zones on behalf of a message. An empty label is not asked.
 func (b *Book) message(ctx context.Context, zones []*zone, form func(*zone) (label, subject string)) ([]fact.ListHit, error) {
 	answers := make([]Answer, len(zones))

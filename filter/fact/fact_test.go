@@ -55,7 +55,7 @@ func TestMapKeepsWhatIsNotKnown(t *testing.T) {
 
 // checkNames are the names under which the engine finds facts.
 var checkNames = []string{
-	"iprev", "list_name", "dnsbl", "dnsbl_name", "dnsbl_helo", "dnsbl_mail_from", "dnsbl_header_from", "dnsbl_dkim", "dnsbl_score", "spf_helo", "helo_dns", "spf", "dkim", "list_dkim", "arc", "dmarc", "replay", "defer_age",
+	"iprev", "list_name", "dnsbl", "dnsbl_name", "dnsbl_helo", "dnsbl_mail_from", "dnsbl_header_from", "dnsbl_dkim", "dnsbl_links", "content", "list_links", "dnsbl_score", "spf_helo", "helo_dns", "spf", "dkim", "list_dkim", "arc", "dmarc", "replay", "defer_age",
 	"list", "header", "rates", "greylist", "mtalog",
 }
 
@@ -130,6 +130,9 @@ func full() *fact.Set {
 		Defects: fact.Is([]string{"no_date"}), ListHeader: hit("header"), DNSBLFrom: hit("dbl"), DNSBLHeader: hit("dbl"), DNSBLDKIM: hit("dbl"), Rates: fact.Is([]string{"bytes"}),
 		DKIM: fact.Is([]fact.DKIM{{Result: "fail", Domain: "no.example", Selector: "n"}, {Result: "pass", Reason: "r", Domain: "a.example",
 			Identity: "@a.example", Selector: "s1", Algorithm: "rsa-sha256", KeyBits: 2048, Signature: "b", Testing: true}}),
+		Content: fact.Is(fact.Content{Hosts: []string{"h.example", "i.example"}, Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.9")},
+			Defects: []string{"bad_base64"}, Over: true}),
+		ListLinks: hit("links"), DNSBLLinks: hit("uri"), LinksLeft: fact.Is(5),
 		ListDKIM: hit("dkim"), ARC: fact.Is(fact.ARC{Result: "pass", Sealers: []string{"l.example"}, Oldest: 1, Trusted: "l.example", Pending: "p.example", Reason: "r"}),
 		DMARC: fact.Is(fact.DMARC{Result: "fail", Policy: "reject", Domain: "a.example", Record: "a.example", Org: "a.example",
 			Aligned: []string{"a.example"}, Testing: true, Override: "o", Reason: "r"}),

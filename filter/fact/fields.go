@@ -3,6 +3,7 @@ package fact
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -193,6 +194,25 @@ func hits(f Fact[[]ListHit]) Value {
 	}
 	v.Note = strings.Join(notes, "; ")
 	return v
+}
+
+// subjects gives what was looked up and found, each once.
+func subjects(hits []ListHit) []string {
+	var out []string
+	for _, h := range hits {
+		if !slices.Contains(out, h.Subject) {
+			out = append(out, h.Subject)
+		}
+	}
+	return out
+}
+
+func linkAddrs(c Content) []string {
+	var out []string
+	for _, a := range c.Addrs {
+		out = append(out, a.String())
+	}
+	return out
 }
 
 // Authenticated lists the domains that authenticate the message: a passing

@@ -121,6 +121,14 @@ type From struct {
 	Detail    string   `json:"detail,omitempty"`
 }
 
+// Content is what was found in the body.
+type Content struct {
+	Hosts   []string     `json:"hosts,omitempty"` // of links, distinct, canonical
+	Addrs   []netip.Addr `json:"addrs,omitempty"` // that links lead to without a name
+	Defects []string     `json:"defects,omitempty"`
+	Over    bool         `json:"over,omitempty"` // something was over a bound, and not read
+}
+
 // Txn holds what is true for one message.
 type Txn struct {
 	QueueID  string             `json:"queue_id,omitempty"`
@@ -146,6 +154,11 @@ type Txn struct {
 	DNSBLFrom   Fact[[]ListHit] `json:"dnsbl_mail_from"`
 	DNSBLHeader Fact[[]ListHit] `json:"dnsbl_header_from"`
 	DNSBLDKIM   Fact[[]ListHit] `json:"dnsbl_dkim"`
+
+	Content    Fact[Content]   `json:"content"`
+	ListLinks  Fact[[]ListHit] `json:"list_links"`
+	DNSBLLinks Fact[[]ListHit] `json:"dnsbl_links"`
+	LinksLeft  Fact[int]       `json:"links_left"` // names that DNS lists were not asked for: there were too many
 
 	ARC   Fact[ARC]   `json:"arc"`
 	DMARC Fact[DMARC] `json:"dmarc"`

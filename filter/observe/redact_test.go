@@ -26,7 +26,7 @@ import (
 var kept = regexp.MustCompile(`^(Ref|Host|Rule|Degraded` +
 	`|Facts\.Conn\.(Session|Name\.Value|PTR\.Value|Trusted\.Value|Helo\.Value|HeloIs\.Value|HeloDNS\.Value|MTA\.(Name|Version))` +
 	`|Facts\.Conn\.TLS\.Value\.(Version|Cipher|CertIssuer)|Facts\.Conn\.Iprev\.Value\.Names` +
-	`|Facts\.Txn\.(QueueID|AuthType|Defects\.Value|Rates\.Value|ListID\.Value|From\.Value\.(Domains|Defect))` +
+	`|Facts\.Txn\.(QueueID|AuthType|Defects\.Value|Rates\.Value|ListID\.Value|Content\.Value\.(Hosts|Defects)|From\.Value\.(Domains|Defect))` +
 	`|Facts\.Txn\.DKIM\.Value\.(Selector|Algorithm|Signature)|Facts\.Txn\.ARC\.Value\.(Sealers|Trusted|Pending)` +
 	`|Facts\.Txn\.DMARC\.Value\.(Policy|Record|Org|Aligned)` +
 	`|.*\.(Result|Domain|List|Source)|.*Rates\.Value|.*Greylist\.Value\.(Identity|Kind)` +

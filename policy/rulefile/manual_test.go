@@ -406,6 +406,19 @@ func contentSetters(m map[string]setter) {
 	m["header.subject"] = putText(func(s *fact.Set) *fact.Fact[string] { return &s.Txn.Subject })
 	m["header.list_id"] = putText(func(s *fact.Set) *fact.Fact[string] { return &s.Txn.ListID })
 	m["header.defects"] = putTexts(func(s *fact.Set) *fact.Fact[[]string] { return &s.Txn.Defects })
+	body := func(s *fact.Set) *fact.Fact[fact.Content] { return &s.Txn.Content }
+	m["links.host"] = put(body, func(c *fact.Content, v string) error { c.Hosts = several(v); return nil })
+	m["links.ip"] = put(body, func(c *fact.Content, v string) error {
+		for _, s := range several(v) {
+			a, err := netip.ParseAddr(s)
+			if err != nil {
+				return err
+			}
+			c.Addrs = append(c.Addrs, a)
+		}
+		return nil
+	})
+	m["content.over"] = put(body, func(c *fact.Content, v string) (err error) { c.Over, err = strconv.ParseBool(v); return err })
 	sigs := func(s *fact.Set) *fact.Fact[[]fact.DKIM] { return &s.Txn.DKIM }
 	m["dkim.result"] = put(sigs, func(d *[]fact.DKIM, v string) error {
 		if v != "none" {

@@ -36,7 +36,7 @@ func engineConfig(c *config.Config, p *policy.Policy) filter.Config {
 		OnError: onError, OrgDomain: method, TrustedSealers: c.ARC.TrustedSealers, DKIMMax: c.DKIM.MaxSignatures,
 		Net4: c.Greylist.Net4, Net6: c.Greylist.Net6, HeaderBytes: int(c.Milter.HeaderBytes),
 		HeaderFields: c.Milter.HeaderFields, CheckTimeout: c.Milter.CheckTimeout.Std(),
-		TraceHeader: c.TraceHeader, ReceivedSPF: c.SPF.ReceivedSPF, Now: time.Now, NewRef: newRef,
+		NoLinks: !c.Content.Links, TraceHeader: c.TraceHeader, ReceivedSPF: c.SPF.ReceivedSPF, Now: time.Now, NewRef: newRef,
 	}
 }
 

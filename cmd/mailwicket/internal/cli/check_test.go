@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +22,9 @@ var update = flag.Bool("update", false, "write the explanations anew")
 var noCheck = map[string]bool{"no-client-address": true, "no-client-address-unsigned": true, "no-helo": true, "no-helo-null-sender": true}
 
 var statusOf = map[string]int{"accept": 0, "reject": 1, "discard": 1, "tempfail": 3, "quarantine": 4}
+
+// temporary is the directory in the name of a file.
+var temporary = regexp.MustCompile(`/\S*/Test\w+/\d+/`)
 
 // TestCheckExplains plays the cases of messages through the command: it ends as
 // each case wants, and says why in the words of testdata/explained.txt: all that
@@ -85,6 +89,9 @@ func explained(t *testing.T, c *casefile.Case, profile string) []string {
 		conf += "dnsbl: [{zone: " + s.DNSBL + ".example, type: ip, codes: {\"127.0.0.2\": listed}}]\n"
 		zone += "1.2.0.192." + s.DNSBL + ".example A 127.0.0.2\n2.0.0.127." + s.DNSBL + ".example A 127.0.0.2\n"
 	}
+	if s.Links != "" {
+		conf += "lists: [{name: harmful, type: domain, file: " + write(t, "harmful.txt", strings.ReplaceAll(s.Links, " ", "\n")) + ", apply: [links]}]\n"
+	}
 	config := write(t, "c.yaml", conf)
 	args := []string{"check", write(t, "m.eml", c.Message), "--ip", s.Client, "--helo", s.Helo, "--ptr", s.Name, "--auth", s.Auth,
 		"--from", s.MailFrom, "--zone", write(t, "zone", zone), "--config", config}
@@ -92,12 +99,14 @@ func explained(t *testing.T, c *casefile.Case, profile string) []string {
 		args = append(args, "--rcpt", r)
 	}
 	status, out, errs := run(args...)
-	want, _, _ := strings.Cut(c.Tries(t, profile)[0].Want, " ")
-	if wanted, known := statusOf[want]; !known || status != wanted {
-		t.Errorf("%s, %s: status %d, want %s\n%s%s", c.Name, profile, status, want, out, errs)
+	if tries := c.Tries(t, profile); len(tries) > 0 {
+		want, _, _ := strings.Cut(tries[0].Want, " ")
+		if wanted, known := statusOf[want]; !known || status != wanted {
+			t.Errorf("%s, %s: status %d, want %s\n%s%s", c.Name, profile, status, want, out, errs)
+		}
 	}
 	_, words, _ := strings.Cut(out, "\nin short\n")
 	words, _, _ = strings.Cut(words, "\n\n")
-	words = strings.ReplaceAll(words, config, "c.yaml")
+	words = temporary.ReplaceAllString(words, "")
 	return strings.Split(reference.ReplaceAllString(words, "REF"), "\n")
 }

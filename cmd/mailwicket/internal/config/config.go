@@ -59,6 +59,7 @@ type Config struct {
 	Greylist   Greylist   `yaml:"greylist" doc:"Deferral of clients that are not known yet."`
 	Lists      []List     `yaml:"lists" doc:"Lists of domains, networks and addresses. A hit is a rule named after the list and the point, such as harmful-helo."`
 	DNSBL      []Zone     `yaml:"dnsbl" doc:"Lists in the DNS that name bad clients or domains; what they hold speaks against a message. A zone is asked only while its test entries answer as they should. A hit is a rule named dnsbl-NAME, or dnsbl-NAME-POINT of domain zones. Rules of your own can ask for dnsbl.score, the sum of the weights."`
+	Content    Content    `yaml:"content" doc:"What is looked for in the body of a message."`
 	Reputation Reputation `yaml:"reputation" doc:"How others see us."`
 	Rates      []Rate     `yaml:"rates" doc:"Limits on how much mail comes in what time. They hold for trusted and authenticated clients too. Exceeding one is a rule named rate-NAME. Allow lists and rules of your own that accept go before it."`
 	Rules      Rules      `yaml:"rules" doc:"Rules of your own. They are tried before the built-in ones, in this order; the first with a verdict that matches decides."`
@@ -167,7 +168,7 @@ type List struct {
 	MaxBytes Size         `yaml:"max_bytes" min:"1024" max:"2147483648" sparse:"true" preset:"256MiB" doc:"With url: more than this, unpacked, is refused."`
 	Guard    feed.Guard   `yaml:"guard" enum:"all,size,off" sparse:"true" preset:"all" doc:"With url: what else is refused. size: less than half or more than twice as many entries as before. all: that, and lists that hold a large mail provider or one of canaries. off: nothing."`
 	Canaries []string     `yaml:"canaries" doc:"With url and guard all: domains, addresses or networks of your own and of your partners, which a list must never hold."`
-	Apply    []list.Point `yaml:"apply" enum:"client,helo,ptr,mail_from,rcpt,header_from,dkim" later:"links" preset:"all that fit" doc:"Where it is looked up: client, helo, ptr, mail_from, rcpt, header_from, dkim. Empty takes all that fit its type, but for rcpt."`
+	Apply    []list.Point `yaml:"apply" enum:"client,helo,ptr,mail_from,rcpt,header_from,dkim,links" preset:"all that fit" doc:"Where it is looked up: client, helo, ptr, mail_from, rcpt, header_from, dkim, links (hosts that the body leads to). Empty takes all that fit type and do, but for rcpt."`
 	Do       string       `yaml:"do" default:"reject" enum:"reject,tempfail,quarantine,discard,accept,suspicious,tag,none" doc:"What a hit does. accept holds only for names that are authenticated. suspicious leaves it to greylisting, tag adds X-Mailwicket-Tags, none leaves it to your rules."`
 	Mode     string       `yaml:"mode" default:"enforce" enum:"enforce,observe,off" doc:"observe only tells what would have been done; off does not read it."`
 }
@@ -178,13 +179,18 @@ type Zone struct {
 	Name    string            `yaml:"name" preset:"the zone" doc:"Its name in rules, tags, logs and metrics. A zone that is given twice, with other codes, needs two."`
 	Type    dnsbl.Type        `yaml:"type" required:"true" enum:"ip,domain" doc:"What it lists: addresses of clients, or domains."`
 	Codes   map[string]string `yaml:"codes" required:"true" doc:"Answers that are hits, and what they are called: 127.0.0.2, 127.0.0.2-11, 127.0.0.0/24, or 127.0.0.0&4 for one bit. The operator's manual tells them. Other answers are no hits."`
-	Apply   []list.Point      `yaml:"apply" enum:"helo,ptr,mail_from,header_from,dkim" later:"links" preset:"all" doc:"Of domain zones: the names that it is asked for, helo, ptr, mail_from, header_from, dkim. Empty takes all."`
+	Apply   []list.Point      `yaml:"apply" enum:"helo,ptr,mail_from,header_from,dkim,links" preset:"all that fit" doc:"Of domain zones: the names that it is asked for, helo, ptr, mail_from, header_from, dkim, links (hosts that the body leads to). Empty takes all that fit do."`
 	Weight  float64           `yaml:"weight" default:"1" min:"0.01" max:"1000" doc:"What a hit adds to dnsbl.score."`
 	KeyFile string            `yaml:"key_file" doc:"File with the key, for operators that want one in front of the zone. The key may also be given by MAILWICKET_DNSBL_KEY_NAME in the environment, NAME in capitals and with _ for hyphens and dots."`
 	Ask     dnsbl.Form        `yaml:"ask" enum:"registered,name" sparse:"true" preset:"registered" doc:"Of domain zones: ask for the registered domain (example.co.uk for mail.example.co.uk), or for the name as it is."`
 	Test    string            `yaml:"test" doc:"Entry that the zone lists at all times, if it is not 127.0.0.2 or test (RFC 5782)."`
 	Do      string            `yaml:"do" default:"reject" enum:"reject,tempfail,quarantine,suspicious,tag,none" doc:"What a hit does. suspicious leaves it to greylisting, tag adds X-Mailwicket-Tags, none leaves it to your rules."`
 	Mode    string            `yaml:"mode" default:"enforce" enum:"enforce,observe,off" doc:"observe only tells what would have been done; off does not ask."`
+}
+
+// Content says what is looked for in bodies.
+type Content struct {
+	Links bool `yaml:"links" doc:"Find the hosts that links lead to, where a list, a DNS list or a rule of yours asks for them (apply: links, links.host and its like). It costs nothing where none does. false reads no body at all."`
 }
 
 // Reputation is how others see us.
@@ -252,6 +258,7 @@ func Default() *Config {
 		Greylist: Greylist{Scope: "suspicious", Delay: Duration(240 * time.Second), RetryWindow: Duration(48 * time.Hour),
 			DoubtfulDelay: Duration(30 * time.Minute), DoubtfulWindow: Duration(12 * time.Hour),
 			PassLifetime: Duration(36 * 24 * time.Hour), AutoAllowAfter: 2, Net4: 24, Net6: 64},
+		Content:     Content{Links: true},
 		Reputation:  Reputation{Every: Duration(time.Hour)},
 		Journal:     Journal{Keep: Duration(14 * 24 * time.Hour), MaxSize: 2 << 30, ShareMax: 10_000},
 		Log:         Log{Format: "text", Level: "info"},

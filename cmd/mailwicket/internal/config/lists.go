@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"mailwicket/filter/list"
@@ -13,16 +12,16 @@ import (
 )
 
 // Fill gives a list the points that fit it where none are named, and a feed what
-// it does not say.
-func (l *List) Fill() {
+// it does not say. links tells whether links are looked for at all.
+func (l *List) Fill(links bool) {
 	if l.URL != "" {
 		l.fillFeed()
 	}
 	if len(l.Apply) > 0 || l.Type == "" {
 		return
 	}
-	for _, p := range points() {
-		if unfit(l.Type, p) == "" && senseless(l.Do, p) == "" && p != list.PointRcpt {
+	for _, p := range list.Points() {
+		if unfit(l.Type, p) == "" && senseless(l.Do, p) == "" && p != list.PointRcpt && (links || p != list.PointLinks) {
 			l.Apply = append(l.Apply, p)
 		}
 	}
@@ -173,6 +172,8 @@ func (v *validator) points(path string, l List) {
 			v.problem(sub, unfit(l.Type, p), "these fit: "+strings.Join(fitting(l), ", "), path+".type")
 		case senseless(l.Do, p) != "":
 			v.problem(sub, senseless(l.Do, p), "these fit: "+strings.Join(fitting(l), ", "), path+".do", path+".type")
+		case p == list.PointLinks && !v.c.Content.Links:
+			v.problem(sub, noLinks, noLinksHint, "content.links")
 		}
 		seen[p] = true
 	}
@@ -181,17 +182,12 @@ func (v *validator) points(path string, l List) {
 // fitting names the points that a list may be looked up at.
 func fitting(l List) []string {
 	var out []string
-	for _, p := range points() {
+	for _, p := range list.Points() {
 		if unfit(l.Type, p) == "" && senseless(l.Do, p) == "" {
 			out = append(out, string(p))
 		}
 	}
 	return out
-}
-
-// points are those of list.Points that this version looks anything up at.
-func points() []list.Point {
-	return slices.DeleteFunc(list.Points(), func(p list.Point) bool { return p == list.PointLinks })
 }
 
 // unfit tells why a list of a type cannot be looked up at a point.
@@ -210,13 +206,21 @@ func unfit(k list.Kind, p list.Point) string {
 // senseless tells why a list cannot do something at a point.
 func senseless(do string, p list.Point) string {
 	switch {
-	case do == "suspicious" && (p == list.PointHeaderFrom || p == list.PointDKIM):
+	case do == "accept" && p == list.PointLinks:
+		return "accept is not possible at links: anyone may link to anything"
+	case do == "suspicious" && (p == list.PointHeaderFrom || p == list.PointDKIM || p == list.PointLinks):
 		return fmt.Sprintf("suspicious is not possible at %s: greylisting is decided before the message is sent", p)
 	case (do == "discard" || do == "quarantine") && p == list.PointRcpt:
 		return do + " is not possible at rcpt: the message may have other recipients"
 	}
 	return ""
 }
+
+// What is wrong with links as a point where nobody looks for them.
+const (
+	noLinks     = "has no effect: content.links is false"
+	noLinksHint = "take it out, or set content.links to true"
+)
 
 func validListName(s string) bool {
 	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {

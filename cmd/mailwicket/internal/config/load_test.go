@@ -113,7 +113,7 @@ func TestValues(t *testing.T) {
 		{c.Journal.Keep, Duration(0)},
 		{c.Trusted.Networks, []netip.Prefix(nil)},
 		{c.DNS.ServerAddrs(), []string{"[::1]:53", "[::1]:5353", "127.0.0.1:53", "unbound:53"}},
-		{c.Lists[0].Apply, []list.Point{"helo", "ptr", "mail_from", "header_from", "dkim"}},
+		{c.Lists[0].Apply, []list.Point{"helo", "ptr", "mail_from", "header_from", "dkim", "links"}},
 		{c.Lists[0].Do + " " + c.Lists[0].Mode, "reject enforce"},
 		{c.Lists[1].Apply, []list.Point{"client"}},
 		{c.Lists[2].Apply, []list.Point{"rcpt"}},

@@ -18,10 +18,10 @@ func Parse(name string, text []byte) (*Config, []policy.Problem) {
 	d := keys.Decode(name, text, c, later)
 	c.at, c.broken = d.At, d.Broken
 	for i := range c.Lists {
-		c.Lists[i].Fill()
+		c.Lists[i].Fill(c.Content.Links)
 	}
 	for i := range c.DNSBL {
-		c.DNSBL[i].Fill()
+		c.DNSBL[i].Fill(c.Content.Links)
 	}
 	for i := range c.Rates {
 		c.Rates[i].Fill()
@@ -32,7 +32,7 @@ func Parse(name string, text []byte) (*Config, []policy.Problem) {
 // Later names the keys that a later version will know. They may stand in a file
 // without a value.
 func Later() []string {
-	return []string{"content", "tls", "mta_log", "iprev", "trusted.relays", "dmarc.reports"}
+	return []string{"content.attachments", "content.clamd", "tls", "mta_log", "iprev", "trusted.relays", "dmarc.reports"}
 }
 
 func later(path string) bool { return slices.Contains(Later(), path) }

@@ -31,7 +31,7 @@ func TestListConfigs(t *testing.T) {
 		t.Errorf("names (-want +got):\n%s", d)
 	}
 	want := list.Config{Name: "harmful", Kind: list.Domain, File: "/etc/mailwicket/harmful.txt",
-		Apply: []list.Point{"helo", "ptr", "mail_from", "header_from", "dkim"}, Dir: "state/lists"}
+		Apply: []list.Point{"helo", "ptr", "mail_from", "header_from", "dkim", "links"}, Dir: "state/lists"}
 	if d := cmp.Diff(want, all[0]); d != "" {
 		t.Errorf("file (-want +got):\n%s", d)
 	}

@@ -12,8 +12,9 @@ import (
 	"mailwicket/filter/mail"
 )
 
-// Fill gives a zone what it does not say.
-func (z *Zone) Fill() {
+// Fill gives a zone what it does not say. links tells whether links are looked for at
+// all.
+func (z *Zone) Fill(links bool) {
 	if z.Name == "" {
 		z.Name = mail.CanonicalDomain(z.Zone)
 	}
@@ -27,7 +28,7 @@ func (z *Zone) Fill() {
 		return
 	}
 	for _, p := range dnsbl.Points() {
-		if senseless(z.Do, p) == "" {
+		if senseless(z.Do, p) == "" && (links || p != list.PointLinks) {
 			z.Apply = append(z.Apply, p)
 		}
 	}
@@ -140,6 +141,8 @@ func (v *validator) zonePoints(path string, z Zone) {
 			v.problem(sub, fmt.Sprintf("%q is given twice", p), "")
 		case senseless(z.Do, p) != "":
 			v.problem(sub, senseless(z.Do, p), "these fit: "+strings.Trim(fmt.Sprint(fit), "[]"), path+".do")
+		case p == list.PointLinks && !v.c.Content.Links:
+			v.problem(sub, noLinks, noLinksHint, "content.links")
 		}
 	}
 }

@@ -262,6 +262,7 @@ func hits(r *filter.Record) string {
 	add("the envelope sender", t.ListFrom, t.DNSBLFrom)
 	add("the author", t.ListHeader, t.DNSBLHeader)
 	add("the signer", t.ListDKIM, t.DNSBLDKIM)
+	add("a link to", t.ListLinks, t.DNSBLLinks)
 	for _, d := range r.Decisions {
 		add("the recipient", d.Rcpt.ListTo)
 	}

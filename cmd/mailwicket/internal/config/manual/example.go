@@ -105,12 +105,12 @@ func itemSamples(name string) []reflect.Value {
 	switch name {
 	case "lists":
 		for i := range lists {
-			lists[i].Fill()
+			lists[i].Fill(true)
 			out = append(out, reflect.ValueOf(lists[i]))
 		}
 	case "dnsbl":
 		for i := range zones {
-			zones[i].Fill()
+			zones[i].Fill(true)
 			out = append(out, reflect.ValueOf(zones[i]))
 		}
 	case "rates":

@@ -117,6 +117,8 @@ func pointOf(p list.Point) point {
 		return point{"header_from.lists", "{header_from.address}", []policy.Cond{is("dmarc.result", "pass")}}
 	case list.PointDKIM:
 		return point{"dkim.lists", "{dkim.domain}", nil}
+	case list.PointLinks:
+		return point{"links.lists", "link to {links.listed}", nil}
 	}
 	return point{}
 }
@@ -198,6 +200,8 @@ func zonePoint(p list.Point) point {
 		return point{lists: "dnsbl.header_from", subject: "{header_from.domain}"}
 	case list.PointDKIM:
 		return point{lists: "dnsbl.dkim", subject: "{dkim.domain}"}
+	case list.PointLinks:
+		return point{lists: "dnsbl.links", subject: "link to {dnsbl.links_listed}"}
 	}
 	return point{lists: "dnsbl.zones", subject: "{client.ip}"}
 }
