@@ -144,3 +144,37 @@ func TestLinearTime(t *testing.T) {
 		})
 	}
 }
+
+// TestMemory: what a walk holds on to is bounded, whatever comes and however much.
+func TestMemory(t *testing.T) {
+	const size, limit = 4 << 20, 1 << 20
+	inputs := hostile(size)
+	for name, form := range map[string]string{"names": "n%d.com ", "long names": "<a href=//" + strings.Repeat("x", 60) + "." + strings.Repeat("y", 60) + "%d.example>"} {
+		e := inputs[name]
+		e.h, e.body = typed("text/html", ""), manyNames(size, form)
+		inputs["new "+name] = e
+	}
+	for name, in := range inputs {
+		body := []byte(in.body)
+		w := New(in.h)
+		before := heap()
+		for p := body; len(p) > 0; p = p[min(chunk, len(p)):] {
+			w.Write(p[:min(chunk, len(p))])
+		}
+		if held := heap() - before; held > limit {
+			t.Errorf("%s: %d KiB are held", name, held>>10)
+		} else {
+			t.Logf("%s: %d KiB", name, held>>10)
+		}
+		w.Close()
+		runtime.KeepAlive(body)
+	}
+}
+
+// heap is what is in use.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}

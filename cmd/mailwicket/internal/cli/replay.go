@@ -115,6 +115,8 @@ func lackingWords(what string) string {
 	switch what {
 	case "content":
 		return "the new rules would let them go on, but their content was never sent: what then would be decided is not known"
+	case "links":
+		return "the new rules ask for links in the body, which nobody looked for: the verdict is the one without them"
 	case "greylist":
 		return "the new rules would ask the greylist, which was not asked: its answer is not known, the verdict is the one without it"
 	}
