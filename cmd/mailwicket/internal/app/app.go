@@ -127,6 +127,7 @@ func New(o Options) (_ *App, err error) {
 	if err := a.install(context.Background(), c); err != nil {
 		return nil, err
 	}
+	a.taken()
 	a.server = a.newServer()
 	return a, nil
 }

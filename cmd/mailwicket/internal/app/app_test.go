@@ -272,6 +272,30 @@ func TestRemovedIsForgotten(t *testing.T) {
 	}
 }
 
+// TestRefusedStaysRefused: an engine made anew for another reason does not hide
+// that the file on disk was refused.
+func TestRefusedStaysRefused(t *testing.T) {
+	dir := t.TempDir()
+	var broken atomic.Bool
+	good := parse(t, dir, "")
+	a := start(t, func() (*config.Config, []policy.Problem) {
+		if broken.Load() {
+			return nil, []policy.Problem{{Path: "x", Message: "wrong"}}
+		}
+		return good()
+	})
+	for _, bad := range []bool{false, true, false} {
+		broken.Store(bad)
+		if err := a.Reload(); (err != nil) != bad {
+			t.Fatalf("reload: %v", err)
+		}
+		a.reinstall()
+		if ok := testutil.ToFloat64(a.metrics.ReloadOK) == 1; ok == bad {
+			t.Errorf("a refused file is %v, the metric says that it was taken: %v", bad, ok)
+		}
+	}
+}
+
 func hasDegraded(a *App, name string) bool {
 	for _, d := range a.board.status().Dependencies {
 		if d.Name == name && !d.OK {

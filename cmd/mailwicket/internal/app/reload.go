@@ -26,6 +26,7 @@ func (a *App) Reload() error {
 		a.log.Error("configuration not taken, the old one stays in force", slog.String("error", err.Error()))
 		return err
 	}
+	a.taken()
 	a.metrics.Reloads.WithLabelValues("ok").Inc()
 	return nil
 }

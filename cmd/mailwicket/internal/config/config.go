@@ -153,7 +153,7 @@ type Greylist struct {
 	AutoAllowAfter int      `yaml:"auto_allow_after" min:"0" max:"1000" doc:"After so many passes, at least one hour apart, all mail of that client passes. 0 switches this off."`
 	Net4           int      `yaml:"net4" min:"8" max:"32" doc:"IPv4 clients without a name are taken by networks of this prefix length."`
 	Net6           int      `yaml:"net6" min:"16" max:"128" doc:"The same for IPv6."`
-	SkipRecipients []string `yaml:"skip_recipients" doc:"Recipients that are never kept waiting: addresses, or domains with all below them."`
+	SkipRecipients []string `yaml:"skip_recipients" doc:"Recipients that are never kept waiting: addresses, or domains with all below them. Bounces (null sender), of which the greylist is asked at the end of the header for all recipients at once, are not spared."`
 	SkipSenders    []string `yaml:"skip_senders" doc:"Envelope senders that are never kept waiting: addresses, or domains with all below them. The name must be authenticated: SPF must pass."`
 }
 
