@@ -16,7 +16,7 @@ import (
 const echoes = `rules:
   - name: echo
     when: {client.trusted: false}
-    do: {tag: seen, header: {name: X-Echo, value: "{header.subject} {header_from.address} {mail_from.address} {helo.name} {header.message_id} {header.list_id} {spf.explanation} {header.defects}"}}
+    do: {tag: seen, header: {name: X-Echo, value: "{header.subject} {header_from.address} {mail_from.address} {helo.name} {header.message_id} {header.list_id} {spf.explanation} {header.defects} {links.host} {links.ip} {content.defects}"}}
 `
 
 // block splits any bytes into header fields, as an MTA might tell them: names

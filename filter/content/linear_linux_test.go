@@ -114,7 +114,7 @@ func TestLinearTime(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
-	const size = 512 << 10
+	const size = 256 << 10
 	small, large := hostile(size), hostile(2*size)
 	for name, form := range map[string]string{"new names": "n%d.com ", "new names in other scripts": "é%d.com ", "new hosts": "<a href=//n%d.example>",
 		"new hosts in other scripts": "<a href=http://é%d.example>", "new addresses": "http://1.%d/ "} {
@@ -147,7 +147,7 @@ func TestLinearTime(t *testing.T) {
 
 // TestMemory: what a walk holds on to is bounded, whatever comes and however much.
 func TestMemory(t *testing.T) {
-	const size, limit = 4 << 20, 1 << 20
+	const size, limit = 2 << 20, 1 << 20
 	inputs := hostile(size)
 	for name, form := range map[string]string{"names": "n%d.com ", "long names": "<a href=//" + strings.Repeat("x", 60) + "." + strings.Repeat("y", 60) + "%d.example>"} {
 		e := inputs[name]
