@@ -83,7 +83,10 @@ func (z *zone) nameFor(domain string) string {
 		}
 		domain = org
 	}
-	if len(domain)+len(z.suffix) > 253 { // RFC 1035, 2.3.4
+	// Nobody can register other letters. A name server that takes offence at them
+	// would look as if the zone were down, and whoever writes links could bring that
+	// about.
+	if !validName(domain) || len(domain)+len(z.suffix) > 253 { // RFC 1035, 2.3.4
 		return ""
 	}
 	return domain

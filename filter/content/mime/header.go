@@ -117,7 +117,7 @@ func (b *block) endField(w *Walker) {
 		return
 	}
 	name, value, _ := strings.Cut(string(b.field), ":")
-	if !b.keep(strings.TrimRight(name, " \t"), strings.TrimSpace(value)) {
+	if !b.keep(name, strings.TrimSpace(value)) {
 		w.s.defect(RepeatedField)
 	}
 	b.field = b.field[:0]
@@ -135,7 +135,7 @@ func (b *block) flush(w *Walker) {
 // keep takes a field; false where it has been there. The first one counts.
 func (b *block) keep(name, value string) bool {
 	i := -1
-	switch strings.ToLower(name) {
+	switch strings.ToLower(strings.TrimRight(name, " \t")) {
 	case "content-type":
 		i = 0
 	case "content-transfer-encoding":

@@ -146,6 +146,7 @@ func TestWalk(t *testing.T) {
 		{"no empty line", mixed + "--b\nhello\n--b\nContent-Type: text/html\n--b--\n", "1 aside \"hello\\n\"\n!bad_part_header\n"},
 		{"header only", mixed + "--b\nContent-Type: text/html\nhello", "1 aside \"hello\\n\"\n!boundary_unclosed\n!bad_part_header\n"},
 		{"fields twice", "Content-Type: text/html\nContent-Type: text/x\n\nx", "0 text/html \"x\"\n!repeated_mime_field\n"},
+		{"a blank before the colon", "Content-Type : text/html\n\nx", "0 text/html \"x\"\n"},
 		{"bad type", "Content-Type: html\n\nx", "0 text/plain \"x\"\n!bad_content_type\n"},
 		{"unknown encoding", "Content-Transfer-Encoding: x-uue\n\nx", "0 text/plain \"x\"\n!unknown_encoding\n"},
 	} {
