@@ -19,9 +19,10 @@ const MaxMemo = 500
 //
 // Equal questions at the same time share one lookup. It ends early only when
 // all who wait for it have left; such an outcome is not kept. The trail tells
-// each question once, when it is first asked.
+// each question once, when it is first asked. A lookup that panics is one that
+// fails (Guard).
 func NewMemo(r Resolver) Resolver {
-	return &memo{r: r, calls: map[question]*call{}}
+	return &memo{r: Guard(r), calls: map[question]*call{}}
 }
 
 type question struct{ kind, name string }

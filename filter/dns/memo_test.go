@@ -3,6 +3,7 @@ package dns_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"reflect"
 	"sync"
@@ -121,5 +122,30 @@ func TestMemoBound(t *testing.T) {
 	}
 	if twice != 10 {
 		t.Errorf("%d questions were asked twice, want the 10 that did not fit", twice)
+	}
+}
+
+// broken panics at every question.
+type broken struct{}
+
+func (broken) LookupTXT(context.Context, string) ([]string, error)      { panic("TXT") }
+func (broken) LookupMX(context.Context, string) ([]*net.MX, error)      { panic("MX") }
+func (broken) LookupA(context.Context, string) ([]netip.Addr, error)    { panic("A") }
+func (broken) LookupAAAA(context.Context, string) ([]netip.Addr, error) { panic("AAAA") }
+func (broken) LookupPTR(context.Context, netip.Addr) ([]string, error)  { panic("PTR") }
+
+// TestPanics: a resolver that panics, in goroutines of ours, gives temporary errors.
+func TestPanics(t *testing.T) {
+	m := dns.NewMemo(broken{})
+	ctx := t.Context()
+	_, txt := m.LookupTXT(ctx, "a.example")
+	_, mx := m.LookupMX(ctx, "a.example")
+	_, a := m.LookupA(ctx, "a.example")
+	_, aaaa := m.LookupAAAA(ctx, "a.example")
+	_, ptr := m.LookupPTR(ctx, netip.MustParseAddr("192.0.2.1"))
+	for i, err := range []error{txt, mx, a, aaaa, ptr} {
+		if dns.Kind(err) != dns.Temporary {
+			t.Errorf("question %d: %v", i, err)
+		}
 	}
 }

@@ -108,6 +108,7 @@ func New(cfgs []Config, o Options) *Book {
 	if o.Every <= 0 {
 		o.Every = 10 * time.Minute
 	}
+	o.Resolver = dns.Guard(o.Resolver)
 	b := &Book{o: o, at: map[list.Point][]*zone{}}
 	for _, c := range cfgs {
 		z := newZone(c, o.Now())
