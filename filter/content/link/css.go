@@ -3,6 +3,8 @@ package link
 import (
 	"bytes"
 	"unicode/utf8"
+
+	"mailwicket/filter/content/hex"
 )
 
 // css looks for url(...) and @import "..." in style sheets.
@@ -108,8 +110,8 @@ func unescapeCSS(v []byte) []byte {
 		}
 		var r rune
 		n := 0
-		for n < 6 && i+1+n < len(v) && unhex(v[i+1+n]) < 16 {
-			r = r<<4 | rune(unhex(v[i+1+n]))
+		for n < 6 && i+1+n < len(v) && hex.Digit(v[i+1+n]) < 16 {
+			r = r<<4 | rune(hex.Digit(v[i+1+n]))
 			n++
 		}
 		if n == 0 { // the next character stands for itself

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"mailwicket/filter/content/hex"
 )
 
 // entities decodes character references in text (WHATWG HTML, 13.2.5.72).
@@ -67,8 +69,8 @@ func unescape(s string) string {
 	}
 	var r rune
 	n := 0
-	for n < len(digits) && rune(unhex(digits[n])) < base {
-		r = min(r*base+rune(unhex(digits[n])), utf8.MaxRune+1)
+	for n < len(digits) && rune(hex.Digit(digits[n])) < base {
+		r = min(r*base+rune(hex.Digit(digits[n])), utf8.MaxRune+1)
 		n++
 	}
 	if n == 0 {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
 
+	"mailwicket/filter/content/hex"
 	"mailwicket/filter/mail"
 )
 
@@ -26,7 +27,7 @@ func (f *Found) host(h []byte) bool {
 		return f.literal(h)
 	}
 	if bytes.IndexByte(h, '%') >= 0 {
-		h = unpercent(h)
+		h = hex.Percent(h)
 		f.defect(Disguised)
 	}
 	name := f.canonical(h)
@@ -180,32 +181,4 @@ func looksLikeFile(name string) bool {
 		return true
 	}
 	return false
-}
-
-// unpercent undoes percent-encoding (RFC 3986, 2.1); a broken escape stands for
-// itself.
-func unpercent(b []byte) []byte {
-	out := make([]byte, 0, len(b))
-	for i := 0; i < len(b); i++ {
-		if b[i] == '%' && i+2 < len(b) && unhex(b[i+1]) < 16 && unhex(b[i+2]) < 16 {
-			out = append(out, unhex(b[i+1])<<4|unhex(b[i+2]))
-			i += 2
-			continue
-		}
-		out = append(out, b[i])
-	}
-	return out
-}
-
-// unhex gives the value of a digit, 255 for anything else.
-func unhex(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
-	case 'A' <= c && c <= 'F':
-		return c - 'A' + 10
-	}
-	return 255
 }

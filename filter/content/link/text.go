@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"unicode/utf8"
+
+	"mailwicket/filter/content/hex"
 )
 
 // Text looks for links in plain text.
@@ -106,7 +108,7 @@ func (t *Text) look(w []byte, cut bool) {
 	url := len(w)
 	if t.kind&colon != 0 {
 		if url = t.f.urls(w, cut); url < len(w) && bytes.IndexByte(w, '%') >= 0 {
-			t.f.inside(unpercent(w), cut)
+			t.f.inside(hex.Percent(w), cut)
 		}
 	}
 	if t.bare {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"mailwicket/filter/content/hex"
 )
 
 // maxURL is how much of an attribute or of a word in text is read.
@@ -144,7 +146,7 @@ func (f *Found) inside(v []byte, cut bool) {
 		if bytes.IndexByte(v, '%') < 0 {
 			return
 		}
-		v = unpercent(v)
+		v = hex.Percent(v)
 	}
 }
 

@@ -3,6 +3,8 @@ package mime
 import (
 	"bytes"
 	"strings"
+
+	"mailwicket/filter/content/hex"
 )
 
 // encoding is how content was made fit for transfer (RFC 2045, 6).
@@ -205,7 +207,7 @@ func (d *quotedDecoder) Write(p []byte) {
 // escape looks whether what is held makes sense.
 func (d *quotedDecoder) escape() {
 	last := d.held[len(d.held)-1]
-	if unhex(d.held[1]) < 16 {
+	if hex.Digit(d.held[1]) < 16 {
 		if len(d.held) == 2 {
 			return
 		}
@@ -265,21 +267,8 @@ func (d *quotedDecoder) End() {
 }
 
 func hexPair(p []byte) (byte, bool) {
-	if len(p) < 2 || unhex(p[0]) > 15 || unhex(p[1]) > 15 {
+	if len(p) < 2 || hex.Digit(p[0]) > 15 || hex.Digit(p[1]) > 15 {
 		return 0, false
 	}
-	return unhex(p[0])<<4 | unhex(p[1]), true
-}
-
-// unhex gives the value of a digit, 255 for anything else.
-func unhex(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
-	case 'A' <= c && c <= 'F':
-		return c - 'A' + 10
-	}
-	return 255
+	return hex.Digit(p[0])<<4 | hex.Digit(p[1]), true
 }

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/text/encoding/htmlindex"
 
 	"mailwicket/filter/author/encword"
+	"mailwicket/filter/content/hex"
 )
 
 // The bounds of one field.
@@ -166,7 +167,7 @@ func decode2231(parts []param) string {
 				}
 			}
 		}
-		b.WriteString(unpercent(v))
+		b.Write(hex.Percent(v))
 	}
 	if enc, err := htmlindex.Get(charset); err == nil {
 		if s, err := enc.NewDecoder().String(b.String()); err == nil {
@@ -174,22 +175,6 @@ func decode2231(parts []param) string {
 		}
 	}
 	return b.String()
-}
-
-func unpercent(s string) string {
-	if !strings.Contains(s, "%") {
-		return s
-	}
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) && unhex(s[i+1]) < 16 && unhex(s[i+2]) < 16 {
-			b = append(b, unhex(s[i+1])<<4|unhex(s[i+2]))
-			i += 2
-			continue
-		}
-		b = append(b, s[i])
-	}
-	return string(b)
 }
 
 // text is a parameter for people. Many programs put encoded words there, which
