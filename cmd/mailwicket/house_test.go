@@ -56,6 +56,7 @@ var layers = []struct {
 	{"cmd/mailwicket/internal/config/...", []string{"policy/...", "filter/fact", "filter/list/...", "filter/dnsbl", "filter/limit", "filter/mail", "greylist/redisstore/redisurl",
 		"cmd/mailwicket/internal/config/..."}},
 	{"cmd/mailwicket/internal/admin", nil},
+	{"cmd/mailwicket/internal/golden", nil},
 	{"cmd/mailwicket/internal/doctor", []string{"policy", "filter/dnsbl"}},
 	{"cmd/mailwicket/internal/doctor/mta", []string{"cmd/mailwicket/internal/doctor"}},
 	{"cmd/mailwicket/internal/story", []string{"filter", "filter/fact", "policy"}},

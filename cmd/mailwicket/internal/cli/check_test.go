@@ -1,21 +1,16 @@
 package cli
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
+	"mailwicket/cmd/mailwicket/internal/golden"
 	"mailwicket/filter/casefile"
 )
-
-var update = flag.Bool("update", false, "write the explanations anew")
 
 // noCheck are cases that the command line cannot tell: it always has a client
 // and a HELO name.
@@ -53,24 +48,7 @@ func TestCheckExplains(t *testing.T) {
 		}
 		b.WriteString("\n")
 	}
-	compare(t, "testdata/explained.txt", b.String())
-}
-
-func compare(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s: go test -update, if this is as it should be (-want, +got)\n%s", file, diff)
-	}
+	golden.Compare(t, "testdata/explained.txt", b.String())
 }
 
 // explained gives the sentences that check prints, and sees to the exit status.

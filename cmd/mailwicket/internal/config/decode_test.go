@@ -1,9 +1,7 @@
 package config
 
 import (
-	"flag"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,28 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"mailwicket/cmd/mailwicket/internal/golden"
 	"mailwicket/policy"
 )
-
-var update = flag.Bool("update", false, "write the expected files anew")
-
-// golden compares with a file, or writes it with -update.
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", file, d)
-	}
-}
 
 func files(t testing.TB, pattern string) []string {
 	t.Helper()
@@ -63,7 +42,7 @@ func TestBad(t *testing.T) {
 				t.Fatal("no problem was found")
 			}
 			got := report(problems)
-			golden(t, strings.TrimSuffix(file, ".yaml")+".want", got)
+			golden.Compare(t, strings.TrimSuffix(file, ".yaml")+".want", got)
 			for _, p := range problems {
 				if p.At.Line == 0 {
 					t.Errorf("no line: %s", p)
@@ -85,7 +64,7 @@ func TestGood(t *testing.T) {
 				t.Fatalf("problems:\n%s", report(problems))
 			}
 			shown := c.Show()
-			golden(t, strings.TrimSuffix(file, ".yaml")+".show", strings.ReplaceAll(string(shown), "# "+file, "# FILE"))
+			golden.Compare(t, strings.TrimSuffix(file, ".yaml")+".show", strings.ReplaceAll(string(shown), "# "+file, "# FILE"))
 			back, problems := Parse(file, shown)
 			problems = append(problems, back.Validate()...)
 			if len(problems) > 0 {

@@ -1,9 +1,7 @@
 package story
 
 import (
-	"flag"
 	"net/netip"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -11,8 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/google/go-cmp/cmp"
-
+	"mailwicket/cmd/mailwicket/internal/golden"
 	"mailwicket/filter"
 	"mailwicket/filter/author"
 	"mailwicket/filter/dns"
@@ -21,8 +18,6 @@ import (
 	"mailwicket/policy"
 	"mailwicket/policy/rulefile"
 )
-
-var update = flag.Bool("update", false, "write the stories anew")
 
 const rules = `rules:
   - {name: known-bad, when: {mail_from.lists: harmful}, do: {reject: {text: "{mail_from.domain} is not welcome"}}, reason: "listed as {mail_from.lists}"}
@@ -140,19 +135,7 @@ func TestStories(t *testing.T) {
 			o.Headers = []string{"Authentication-Results: mx.home.example;\r\n\tspf=pass smtp.mailfrom=a@shop.example;\r\n\tdmarc=pass"}
 		}
 		got, file := tell(r, o), "testdata/"+name+".txt"
-		if *update {
-			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("%s: go test -update, if this is as it should be (-want, +got)\n%s", file, diff)
-		}
+		golden.Compare(t, file, got)
 	}
 }
 

@@ -2,7 +2,6 @@ package manual
 
 import (
 	"errors"
-	"flag"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"mailwicket/cmd/mailwicket/internal/config"
 	"mailwicket/cmd/mailwicket/internal/config/keys"
 	"mailwicket/cmd/mailwicket/internal/config/ruleset"
+	"mailwicket/cmd/mailwicket/internal/golden"
 	"mailwicket/filter/dnsbl"
 	"mailwicket/filter/fact"
 	"mailwicket/filter/limit"
@@ -25,26 +25,6 @@ import (
 	"mailwicket/policy"
 	"mailwicket/policy/rulefile"
 )
-
-var update = flag.Bool("update", false, "write the documents anew")
-
-// golden compares with a file, or writes it with -update.
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", file, d)
-	}
-}
 
 func report(problems []policy.Problem) string {
 	var b strings.Builder
@@ -241,8 +221,8 @@ const referenceFile = "../../../../../deploy/docs/reference.md"
 
 // The shipped manual is the one that this version prints.
 func TestReferenceFile(t *testing.T) {
-	if _, err := os.Stat(referenceFile); errors.Is(err, fs.ErrNotExist) && !*update {
+	if _, err := os.Stat(referenceFile); errors.Is(err, fs.ErrNotExist) && !golden.Updating() {
 		t.Skip("not written yet: mailwicket config reference > deploy/docs/reference.md")
 	}
-	golden(t, referenceFile, string(Reference()))
+	golden.Compare(t, referenceFile, string(Reference()))
 }

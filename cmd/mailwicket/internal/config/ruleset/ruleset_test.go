@@ -1,40 +1,17 @@
 package ruleset
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/cmd/mailwicket/internal/golden"
 	"mailwicket/policy"
 	"mailwicket/policy/rulefile"
 )
-
-var update = flag.Bool("update", false, "write the expected files anew")
-
-// golden compares with a file, or writes it with -update.
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", file, d)
-	}
-}
 
 // Each knob is the rules that stand beside it, those of the profile left out,
 // with the stage that the policy finds for them.
@@ -56,7 +33,7 @@ func TestRules(t *testing.T) {
 			for _, r := range rules {
 				fmt.Fprintf(&b, "# %s: %s\n", r.Stage, r.Name)
 			}
-			golden(t, strings.TrimSuffix(file, ".yaml")+".rules", b.String())
+			golden.Compare(t, strings.TrimSuffix(file, ".yaml")+".rules", b.String())
 		})
 	}
 }
