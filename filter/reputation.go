@@ -79,35 +79,63 @@ func (s *Session) override() {
 	}
 }
 
-// settleReplay counts the strongest signature's clients and recipients.
+// settleReplay counts clients and recipients of each passing signature; the most
+// seen ones tell. Whoever sends a signed message again can put a new signature of
+// his own on every copy, so none of them speaks for the others.
 func (s *Session) settleReplay(ctx context.Context) {
 	m := s.txn
 	if s.e.Replays == nil || m.skip != "" || !slices.Contains(s.e.Policy.Checks(mail.StageMessage), "replay") {
 		return // nobody wants to know, so nothing is counted
 	}
 	s.settle(ctx, "dkim")
-	var sig string
-	for _, d := range m.facts.DKIM.Value {
-		if d.Result == "pass" {
-			sig = d.Domain + " " + d.Selector + " " + d.Signature
-			break
-		}
-	}
+	sigs := passing(m.facts.DKIM.Value)
 	addr := addrOf(&s.conn.facts)
-	if sig == "" || !addr.IsValid() {
+	if len(sigs) == 0 || !addr.IsValid() {
 		return
 	}
 	rcpts := make([]string, 0, len(m.facts.Rcpts))
 	for _, a := range m.facts.Rcpts {
 		rcpts = append(rcpts, a.String())
 	}
-	f, run := launch(ctx, "replay", s.e.CheckTimeout, func(ctx context.Context) fact.Fact[[2]int] {
-		clients, seen, err := s.e.Replays.Seen(ctx, sig, addr.String(), rcpts)
-		return found([2]int{clients, seen}, err)
-	}).wait(ctx)
+	var asked []*future[[2]int]
+	for _, sig := range sigs {
+		asked = append(asked, launch(ctx, "replay", s.e.CheckTimeout, func(ctx context.Context) fact.Fact[[2]int] {
+			clients, seen, err := s.e.Replays.Seen(ctx, sig, addr.String(), rcpts)
+			return found([2]int{clients, seen}, err)
+		}))
+	}
+	f, run := mostSeen(ctx, asked)
 	m.facts.ReplayClients = fact.Map(f, func(n [2]int) int { return n[0] })
 	m.facts.ReplayRecipients = fact.Map(f, func(n [2]int) int { return n[1] })
 	s.ran(run, "")
+}
+
+// mostSeen gives the most clients and the most recipients of any signature. It is
+// not known while one is not.
+func mostSeen(ctx context.Context, asked []*future[[2]int]) (most fact.Fact[[2]int], run CheckRun) {
+	for i, a := range asked {
+		f, r := a.wait(ctx)
+		if i == 0 || most.Known() && !f.Known() {
+			most, run = f, r
+		}
+		run.Took = max(run.Took, r.Took)
+		for k, n := range f.Value {
+			most.Value[k] = max(most.Value[k], n)
+		}
+	}
+	return most, run
+}
+
+// passing names the passing signatures, each once.
+func passing(all []fact.DKIM) []string {
+	var sigs []string
+	for _, d := range all {
+		sig := d.Domain + " " + d.Selector + " " + d.Signature
+		if d.Result == "pass" && !slices.Contains(sigs, sig) {
+			sigs = append(sigs, sig)
+		}
+	}
+	return sigs
 }
 
 // settleDeferAge tells for how long this sender's checks have not worked.

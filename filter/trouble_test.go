@@ -250,6 +250,48 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// seenBy counts as it is told, by the signature's domain.
+type seenBy map[string][2]int
+
+func (s seenBy) Seen(_ context.Context, sig, _ string, _ []string) (clients, recipients int, err error) {
+	domain, _, _ := strings.Cut(sig, " ")
+	n, ok := s[domain]
+	if !ok {
+		err = errors.New("down")
+	}
+	return n[0], n[1], err
+}
+
+// TestReplayCountsAllSignatures: a new signature on top of each copy does not hide
+// the one that comes again and again; one that fails is not counted.
+func TestReplayCountsAllSignatures(t *testing.T) {
+	msg := workshop{t: t, msg: wire(honestMail)}
+	msg.sign("d=good.example s=k1")
+	msg.sign("d=list.example s=k2")
+	msg.sign("d=evil.example s=k3")
+	msg.sign("d=unpublished.example s=k4 unpublished")
+	d := usual()
+	d.header, d.body = split(msg.msg)
+	for _, c := range []struct {
+		seen                seenBy
+		clients, recipients fact.Fact[int]
+	}{
+		{seenBy{"good.example": {40, 90}, "list.example": {3, 100}, "evil.example": {1, 1}}, fact.Is(40), fact.Is(100)},
+		{seenBy{"good.example": {1, 2}, "list.example": {1, 2}, "evil.example": {9, 8}}, fact.Is(9), fact.Is(8)},
+		{seenBy{"good.example": {40, 90}, "evil.example": {1, 1}}, fact.Fail[int]("down"), fact.Fail[int]("down")},
+	} {
+		cfg, w, _ := newConfig(t, commonZone(t)+msg.zone.String(), parseRules(t, asksAll))
+		cfg.Replays = c.seen
+		d.play(t, filter.NewEngine(cfg))
+		if x := w.last(t).Facts.Txn; x.ReplayClients != c.clients || x.ReplayRecipients != c.recipients {
+			t.Errorf("%v: %+v, %+v", c.seen, x.ReplayClients, x.ReplayRecipients)
+		}
+		if n := w.checks["replay known"] + w.checks["replay failed"]; n != 1 {
+			t.Errorf("%v: counted as %d checks", c.seen, n)
+		}
+	}
+}
+
 func contains(all []string, s string) bool {
 	for _, a := range all {
 		if a == s {

@@ -164,7 +164,7 @@ type Txn struct {
 	DMARC Fact[DMARC] `json:"dmarc"`
 	Size  Fact[int64] `json:"size"` // bytes of header and body
 
-	ReplayClients    Fact[int]           `json:"replay_clients"`    // distinct clients that brought this signature
+	ReplayClients    Fact[int]           `json:"replay_clients"`    // distinct clients that brought a signature
 	ReplayRecipients Fact[int]           `json:"replay_recipients"` // and recipients
 	DeferAge         Fact[time.Duration] `json:"defer_age"`         // how long this sender meets our temporary errors
 	Rates            Fact[[]string]      `json:"rates"`             // limits that the message\'s size exceeds
