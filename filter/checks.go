@@ -165,7 +165,8 @@ func sooner(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(ctx, end.Add(-time.Until(end)/4))
 }
 
-// settleConn settles a fact of the connection. A later message finds it settled.
+// settleConn settles a fact of the connection. A later message finds it settled,
+// unless there was no answer in time.
 func settleConn[T any](s *Session, ctx context.Context, to *fact.Fact[T], f *future[T]) {
 	if f == nil || to.State != fact.Absent {
 		return
@@ -173,6 +174,7 @@ func settleConn[T any](s *Session, ctx context.Context, to *fact.Fact[T], f *fut
 	got, run := f.wait(ctx)
 	*to = got
 	s.ranClient(run, resultWord(got))
+	tooLate(&s.conn, f, run, func() { *to = fact.Fact[T]{} })
 }
 
 // resultWord is the word by which a finding is counted.
@@ -200,6 +202,10 @@ func (s *Session) settleIprev(ctx context.Context) {
 	n.facts.Iprev = fact.Map(f, func(v iprevFound) fact.Iprev { return v.Iprev })
 	n.facts.Dynamic = fact.Map(f, func(v iprevFound) bool { return v.Dynamic })
 	s.ranClient(run, f.Value.Iprev.Result)
+	tooLate(n, n.iprev, run, func() {
+		n.facts.Iprev, n.facts.Dynamic = fact.Fact[fact.Iprev]{}, fact.Fact[bool]{}
+		n.facts.ListName = fact.Fact[[]fact.ListHit]{} // of the names
+	})
 }
 
 // settleNames looks the client's names up.

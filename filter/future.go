@@ -3,6 +3,7 @@ package filter
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"mailwicket/filter/fact"
@@ -51,6 +52,40 @@ func given[T any](f fact.Fact[T]) *future[T] {
 	return &future[T]{done: done, fact: f}
 }
 
+// noAnswer is why a fact is not known whose check was not awaited any longer.
+const noAnswer = "no answer in time"
+
+// late is a check that had not ended when a fact of the connection was settled.
+type late struct {
+	done  <-chan struct{}
+	again func() // lets the fact be settled anew
+}
+
+// again looks, for a new message, at what came too late for those before it. What
+// has not come yet is not awaited once more.
+func (n *connection) again() {
+	n.late = slices.DeleteFunc(n.late, func(l late) bool {
+		select {
+		case <-l.done:
+			l.again()
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+// tooLate notes that a fact was settled without an answer; reset takes that back.
+func tooLate[T any](n *connection, f *future[T], run CheckRun, reset func()) {
+	if run.Why != noAnswer {
+		return
+	}
+	n.late = append(n.late, late{f.done, func() {
+		reset()
+		n.checks = slices.DeleteFunc(n.checks, func(r CheckRun) bool { return r.Name == run.Name })
+	}})
+}
+
 // wait gives the finding, or a failed fact when ctx ends first.
 func (f *future[T]) wait(ctx context.Context) (fact.Fact[T], CheckRun) {
 	select {
@@ -59,7 +94,7 @@ func (f *future[T]) wait(ctx context.Context) (fact.Fact[T], CheckRun) {
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			out := fact.Fail[T]("no answer in time")
+			out := fact.Fail[T](noAnswer)
 			return out, CheckRun{Name: f.name, State: out.State, Why: out.Why}
 		}
 	}

@@ -38,6 +38,7 @@ type connection struct {
 	exempt  exemption
 	helo    bool // the exemption hangs on the HELO name
 	checks  []CheckRun
+	late    []late // of the futures below
 	iprev   *future[iprevFound]
 	dnsbl   *future[[]fact.ListHit] // of the address
 	dnsName *future[[]fact.ListHit] // of the confirmed names
@@ -222,6 +223,7 @@ func (s *Session) tls(t mail.TLS) {
 // Mail starts a message.
 func (s *Session) Mail(ctx context.Context, path string, env Envelope) Answer {
 	s.finish(false)
+	s.conn.again()
 	m := &message{scope: s.e.scope(s.conn.ctx), ref: s.e.NewRef(), start: s.e.Now(), done: map[string]bool{}}
 	s.txn = m
 	m.exempt = s.conn.exempt

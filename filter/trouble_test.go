@@ -346,3 +346,83 @@ func TestSealHangs(t *testing.T) {
 		}
 	})
 }
+
+// slow is a resolver that finds names of addresses only once it is let.
+type slow struct {
+	dns.Resolver
+	free chan struct{}
+}
+
+func (r slow) LookupPTR(ctx context.Context, a netip.Addr) ([]string, error) {
+	select {
+	case <-r.free:
+		return r.Resolver.LookupPTR(ctx, a)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// TestLateAnswers: what a check of the connection had not found in time stays so
+// for that message; a later one uses the answer that has come meanwhile, and does
+// not wait for one that has not.
+func TestLateAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg, w, _ := newConfig(t, commonZone(t), append(parseRules(t, readsAll), profileRules(t, "standard")...))
+		lists := &asked{}
+		r := slow{cfg.Resolver, make(chan struct{})}
+		cfg.Resolver, cfg.Lists = r, lists
+		d := usual().message(honestMail)
+		s := filter.NewEngine(cfg).Open(t.Context())
+		defer s.Close()
+		const budget = 3 * time.Second
+		send := func(meanwhile func()) (took time.Duration) {
+			begin := time.Now()
+			stage := func(f func(context.Context)) {
+				ctx, cancel := context.WithTimeout(t.Context(), budget)
+				defer cancel()
+				f(ctx)
+			}
+			stage(func(ctx context.Context) { s.Mail(ctx, d.mailFrom, filter.Envelope{}) })
+			stage(func(ctx context.Context) { s.Rcpt(ctx, d.rcpts[0]) })
+			meanwhile()
+			synctest.Wait()
+			for _, f := range d.header {
+				s.Header(f.Name, f.Value)
+			}
+			stage(func(ctx context.Context) { s.EndOfHeader(ctx, "") })
+			stage(func(ctx context.Context) { s.EndOfMessage(ctx, "") })
+			return time.Since(begin)
+		}
+		s.Connect(t.Context(), mail.Conn{Addr: netip.MustParseAddr(d.client), MTAName: ourID})
+		s.Helo(t.Context(), d.helo, mail.TLS{})
+		for i, c := range []struct {
+			meanwhile func()
+			took      time.Duration
+			want      fact.State
+		}{
+			{func() {}, budget, fact.Failed},
+			{func() { close(r.free) }, 0, fact.Failed}, // not awaited again, and the same to the end
+			{func() {}, 0, fact.Known},
+			{func() {}, 0, fact.Known},
+		} {
+			took := send(c.meanwhile)
+			rec := w.last(t)
+			n := rec.Facts.Conn
+			if took != c.took || n.Iprev.State != c.want || n.Dynamic.State != c.want {
+				t.Errorf("message %d: %s, iprev %+v, dynamic %+v", i+1, took, n.Iprev, n.Dynamic)
+			}
+			var runs []fact.State
+			for _, x := range rec.Checks {
+				if x.Name == "iprev" {
+					runs = append(runs, x.State)
+				}
+			}
+			if len(runs) != 1 || runs[0] != c.want || (len(rec.Degraded) > 0) != (c.want == fact.Failed) {
+				t.Errorf("message %d: iprev ran %v, degraded %v", i+1, runs, rec.Degraded)
+			}
+		}
+		if !strings.Contains(strings.Join(lists.asks, "\n"), "ptr mail.good.example") {
+			t.Errorf("the name that came late was not looked up: %q", lists.asks)
+		}
+	})
+}
