@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"mailwicket/filter/fact"
 	"mailwicket/filter/mail"
@@ -19,7 +20,8 @@ func (s *Session) decide(ctx context.Context, stage mail.Stage, r *fact.Rcpt) po
 	for _, name := range s.e.Policy.Checks(stage) {
 		s.settle(ctx, name)
 	}
-	set := s.facts(stage, r)
+	now := s.e.Now()
+	set := s.facts(stage, r, now)
 	if s.e.Rates != nil && slices.Contains(s.e.Policy.Checks(stage), "rates") {
 		switch {
 		case r != nil:
@@ -40,13 +42,13 @@ func (s *Session) decide(ctx context.Context, stage mail.Stage, r *fact.Rcpt) po
 	} else {
 		s.txn.facts.Greylist = g
 	}
-	set = s.facts(stage, r)
+	set = s.facts(stage, r, now)
 	return s.e.Policy.Decide(&set)
 }
 
-// facts is the set as it stands; time is drawn here, once for each decision.
-func (s *Session) facts(stage mail.Stage, r *fact.Rcpt) fact.Set {
-	set := fact.Set{Stage: stage, Now: s.e.Now(), Conn: s.conn.facts}
+// facts is the set as it stands; now is drawn once for each decision.
+func (s *Session) facts(stage mail.Stage, r *fact.Rcpt, now time.Time) fact.Set {
+	set := fact.Set{Stage: stage, Now: now, Conn: s.conn.facts}
 	if m := s.txn; m != nil {
 		set.Txn = m.facts
 		if m.skip != s.conn.skip {
@@ -123,8 +125,9 @@ func (s *Session) atConnection(ctx context.Context, stage mail.Stage) Answer {
 		n.exempt, n.helo = exemption{d.Rule, d.Reason}, stage == mail.StageHelo
 	case policy.Tempfail, policy.Reject:
 		// The MTA refuses every later MAIL by itself: the story ends here.
-		r := &Record{Ref: ref, Host: s.e.Host, Start: n.info.Start, Took: s.e.Now().Sub(n.info.Start),
-			Facts: s.facts(stage, nil), Verdict: d.Verdict, Rule: d.Rule, Reason: d.Reason,
+		now := s.e.Now()
+		r := &Record{Ref: ref, Host: s.e.Host, Start: n.info.Start, Took: now.Sub(n.info.Start),
+			Facts: s.facts(stage, nil, now), Verdict: d.Verdict, Rule: d.Rule, Reason: d.Reason,
 			Decisions: slices.Clone(n.decided), Checks: slices.Clone(n.checks)}
 		r.DNS, r.DNSDropped = n.trail.Answers()
 		r.Degraded = r.degradedParts()
@@ -248,7 +251,8 @@ func (s *Session) finish(complete bool) {
 	if m == nil {
 		return
 	}
-	set := s.facts(mail.StageMessage, nil)
+	now := s.e.Now()
+	set := s.facts(mail.StageMessage, nil, now)
 	s.txn = nil
 	if m.dkim != nil {
 		m.dkim.Abort()
@@ -257,7 +261,7 @@ func (s *Session) finish(complete bool) {
 		m.arc.Abort()
 	}
 	m.cancel()
-	r := &Record{Ref: m.ref, Host: s.e.Host, Start: m.start, Took: s.e.Now().Sub(m.start), Complete: complete,
+	r := &Record{Ref: m.ref, Host: s.e.Host, Start: m.start, Took: now.Sub(m.start), Complete: complete,
 		Facts:   set,
 		Verdict: m.verdict, Rule: m.rule, Reason: m.reason,
 		Decisions: append(slices.Clone(s.conn.decided), m.decided...), Removed: m.removed}

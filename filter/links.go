@@ -36,7 +36,7 @@ func (s *Session) startLinks() {
 	if m == nil || s.exempt().rule != "" {
 		return
 	}
-	set := s.facts(mail.StageHeader, nil)
+	set := s.facts(mail.StageHeader, nil, s.e.Now())
 	may := func(check string) bool { return s.e.Policy.MayMatch(mail.StageMessage, check, &set) }
 	zones := s.e.DNSBL != nil && may("dnsbl_links")
 	switch {

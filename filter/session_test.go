@@ -579,6 +579,23 @@ func TestGreylist(t *testing.T) {
 	}
 }
 
+// TestNow: a decision has one time, also when the greylist was asked in between.
+func TestNow(t *testing.T) {
+	cfg, _, _ := newConfig(t, commonZone(t), parseRules(t, asksAll))
+	cfg.Greylist, cfg.Rates = &asked{status: greylist.Pass}, &asked{}
+	drawn := 0
+	cfg.Now = func() time.Time { drawn++; return began }
+	d := usual()
+	s := d.open(t.Context(), filter.NewEngine(cfg))
+	defer s.Close()
+	s.Mail(t.Context(), d.mailFrom, filter.Envelope{})
+	before := drawn
+	s.Rcpt(t.Context(), d.rcpts[0])
+	if drawn != before+1 {
+		t.Errorf("the time was drawn %d times", drawn-before)
+	}
+}
+
 // TestSharedEngine: sessions share an engine and nothing else.
 func TestSharedEngine(t *testing.T) {
 	cfg, w, _ := newConfig(t, commonZone(t), profileRules(t, "standard"))
