@@ -180,6 +180,9 @@ func (s *Session) atRecipient(ctx context.Context, r fact.Rcpt) Answer {
 			s.note(d) // unless another recipient is accepted, that was the message
 		}
 		return a
+	case policy.Discard:
+		s.note(d) // of the whole message: the MTA asks no more
+		return a
 	case policy.Accept:
 		m.exempts, m.spared = m.exempts+1, exemption{d.Rule, d.Reason}
 	}

@@ -87,6 +87,10 @@ func (j *replay) recipients(r *Record) bool {
 			}
 			continue
 		}
+		if d.Verdict == policy.Discard {
+			j.settle(d)
+			return false
+		}
 		if d.Verdict == policy.Accept {
 			exempts, spared = exempts+1, d
 		}

@@ -596,6 +596,26 @@ func TestNow(t *testing.T) {
 	}
 }
 
+// TestDiscardAtRCPT: the message is gone, and the record says so.
+func TestDiscardAtRCPT(t *testing.T) {
+	cfg, w, _ := newConfig(t, commonZone(t), parseRules(t, `rules:
+  - {name: trap, stage: rcpt, when: {rcpt.address: kim@our.example}, do: discard}
+`))
+	for _, rcpts := range [][]string{{"<kim@our.example>"}, {"<lou@our.example>", "<kim@our.example>"}} {
+		d := usual()
+		s := d.open(t.Context(), filter.NewEngine(cfg))
+		s.Mail(t.Context(), d.mailFrom, filter.Envelope{})
+		for _, to := range rcpts {
+			s.Rcpt(t.Context(), to)
+		}
+		s.Close()
+		r := w.last(t)
+		if again := filter.Replay(cfg.Policy, r); r.Verdict != policy.Discard || r.Rule != "trap" || again.Verdict != policy.Discard || again.Rule != "trap" {
+			t.Errorf("%s: %s by %q, judged again %+v", rcpts, r.Verdict, r.Rule, again)
+		}
+	}
+}
+
 // TestSharedEngine: sessions share an engine and nothing else.
 func TestSharedEngine(t *testing.T) {
 	cfg, w, _ := newConfig(t, commonZone(t), profileRules(t, "standard"))

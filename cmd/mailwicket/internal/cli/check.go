@@ -116,7 +116,8 @@ func zoneResolver(path string) (dns.Resolver, error) {
 }
 
 // play drives one session through all stages, as the MTA would: a refused
-// recipient ends there, the others go on.
+// recipient ends there, the others go on. One for whom the mail is discarded ends
+// it for all.
 func (c checkCmd) play(ctx context.Context, eng *filter.Engine, conn mail.Conn, raw []byte) filter.Plan {
 	sess := eng.Open(ctx)
 	defer sess.Close()
@@ -133,7 +134,9 @@ func (c checkCmd) play(ctx context.Context, eng *filter.Engine, conn mail.Conn, 
 	}
 	accepted := 0
 	for _, to := range c.Rcpt {
-		if a = sess.Rcpt(ctx, to); !over(a) {
+		if a = sess.Rcpt(ctx, to); a.Verdict == policy.Discard {
+			return filter.Plan{Answer: a}
+		} else if !over(a) {
 			accepted++
 		}
 	}

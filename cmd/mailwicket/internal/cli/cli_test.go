@@ -51,7 +51,8 @@ const good = "From: a@shop.example\nTo: b@home.example\nDate: Mon, 23 Nov 2026 1
 // TestCheckStatus: SPEC 1.3 names the exit statuses.
 func TestCheckStatus(t *testing.T) {
 	z := write(t, "zone", zone)
-	rules := write(t, "conf.yaml", "rules:\n  - {name: trap, when: {header.subject: trap}, do: discard}\n  - {name: hold, when: {header.subject: hold}, do: hold}\n")
+	rules := write(t, "conf.yaml", "rules:\n  - {name: trap, when: {header.subject: trap}, do: discard}\n  - {name: hold, when: {header.subject: hold}, do: hold}\n"+
+		"  - {name: bait, stage: rcpt, when: {rcpt.address: bait@home.example}, do: discard}\n")
 	for _, c := range []struct {
 		name, text, from string
 		args             []string
@@ -61,6 +62,7 @@ func TestCheckStatus(t *testing.T) {
 		{"accept", good, "a@shop.example", nil, 0, "accepted"},
 		{"reject", strings.Replace(good, "a@shop.example", "a@bank.example", 1), "x@nowhere.example", nil, 1, "refused by rule dmarc-reject"},
 		{"discard", strings.Replace(good, "hi", "trap", 1), "a@shop.example", []string{"--config", rules}, 1, "discarded by rule trap"},
+		{"discard at RCPT", good, "a@shop.example", []string{"--config", rules, "--rcpt", "bait@home.example", "--rcpt", "c@home.example"}, 1, "discarded by rule bait"},
 		{"quarantine", strings.Replace(good, "a@shop.example", "a@bank.example", 1), "a@shop.example", nil, 4, "tagged as quarantine"},
 		{"hold", strings.Replace(good, "hi", "hold", 1), "a@shop.example", []string{"--config", rules}, 4, "put on hold by rule hold"},
 		{"tempfail", strings.Replace(good, "a@shop.example", "a@broken.example", 1), "a@broken.example", nil, 3, "deferred by rule dmarc-temperror"},
