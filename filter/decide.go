@@ -179,6 +179,7 @@ func (s *Session) atRecipient(ctx context.Context, r fact.Rcpt) Answer {
 		if len(m.facts.Rcpts) == 0 {
 			s.note(d) // unless another recipient is accepted, that was the message
 		}
+		decline(&m.facts, d)
 		return a
 	case policy.Discard:
 		s.note(d) // of the whole message: the MTA asks no more
@@ -186,11 +187,29 @@ func (s *Session) atRecipient(ctx context.Context, r fact.Rcpt) Answer {
 	case policy.Accept:
 		m.exempts, m.spared = m.exempts+1, exemption{d.Rule, d.Reason}
 	}
-	m.facts.Rcpts = append(m.facts.Rcpts, r.To.Value)
+	admit(&m.facts, r, d)
 	if m.verdict == policy.Tempfail || m.verdict == policy.Reject {
 		m.verdict, m.rule, m.reason = policy.Continue, "", ""
 	}
 	return a
+}
+
+// admit takes a recipient into the message, and keeps what it is like.
+func admit(t *fact.Txn, r fact.Rcpt, d policy.Decision) {
+	t.Rcpts = append(t.Rcpts, r.To.Value)
+	switch {
+	case d.Differs != "":
+		t.Unlike = append(t.Unlike, r)
+	case t.First.To.State == fact.Absent:
+		t.First = r
+	}
+}
+
+// decline notes that a recipient was refused.
+func decline(t *fact.Txn, d policy.Decision) {
+	if d.Rule == policy.RecipientsDiffer {
+		t.Apart++
+	}
 }
 
 // note keeps the decision that the message's fate hangs on.

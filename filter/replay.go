@@ -13,6 +13,7 @@ type Replayed struct {
 	Verdict policy.Verdict
 	Rule    string
 	Asked   int // decisions made
+	Apart   int // recipients who would be asked for in another message
 
 	// Lacking names what the policy asked for and the record does not hold:
 	// "content" of a message that was refused before it was sent, "links" of one
@@ -36,6 +37,7 @@ func Replay(p *policy.Policy, r *Record) Replayed {
 		return j.lacks("content")
 	}
 	j.set.Txn = r.Facts.Txn
+	j.set.Txn.Greylist = fact.Fact[fact.Greylist]{} // asked for at the end of the header
 	if d := j.decide(mail.StageMail); d.Verdict != policy.Continue {
 		j.settle(d)
 		return j.out
@@ -75,36 +77,37 @@ func (j *replay) lacks(what string) Replayed {
 
 // recipients judges each recipient, and tells whether the message goes on.
 func (j *replay) recipients(r *Record) bool {
-	var accepted []mail.Address
 	var spared policy.Decision
 	exempts := 0
+	t := &j.set.Txn
+	t.Rcpts, t.First, t.Unlike, t.Apart = nil, fact.Rcpt{}, nil, 0
 	for _, rcpt := range rcpts(r) {
-		j.set.Rcpt, j.set.Txn.Rcpts = rcpt, accepted
+		j.set.Rcpt = rcpt
 		d := j.decide(mail.StageRcpt)
-		if refusal(d.Verdict) {
-			if len(accepted) == 0 {
+		switch d.Verdict {
+		case policy.Tempfail, policy.Reject:
+			if len(t.Rcpts) == 0 {
 				j.settle(d)
 			}
+			decline(t, d)
 			continue
-		}
-		if d.Verdict == policy.Discard {
+		case policy.Discard:
 			j.settle(d)
 			return false
-		}
-		if d.Verdict == policy.Accept {
+		case policy.Accept:
 			exempts, spared = exempts+1, d
 		}
 		if refusal(j.out.Verdict) {
 			j.out.Verdict, j.out.Rule = policy.Continue, ""
 		}
-		accepted = append(accepted, rcpt.To.Value)
+		admit(t, rcpt, d)
 	}
-	j.set.Rcpt, j.set.Txn.Rcpts = fact.Rcpt{}, accepted
-	if len(accepted) > 0 && exempts == len(accepted) {
+	j.set.Rcpt, j.out.Apart = fact.Rcpt{}, t.Apart
+	if len(t.Rcpts) > 0 && exempts == len(t.Rcpts) {
 		j.settle(spared)
 		return false
 	}
-	return len(accepted) > 0
+	return len(t.Rcpts) > 0
 }
 
 // rcpts gives the facts of the recipients. Those that no rule was asked about,
@@ -129,6 +132,7 @@ func (j *replay) content(r *Record) Replayed {
 	if r.Facts.Txn.From.State == fact.Absent {
 		return j.lacks("content")
 	}
+	j.set.Txn.Greylist = r.Facts.Txn.Greylist
 	for _, stage := range []mail.Stage{mail.StageHeader, mail.StageMessage} {
 		if stage == mail.StageMessage && !r.Facts.Txn.Size.Known() {
 			return j.lacks("content")

@@ -183,8 +183,8 @@ func TestRecipients(t *testing.T) {
 		{"forged, after a refused one", forgedMail, []string{bob, dave}, "reject 550 5.7.1 dmarc-reject", "dmarc-reject", 1},
 		{"forged, to the exempt one", forgedMail, []string{help}, "accept help +seen", "help", 1},
 		{"forged, to the exempt one after a refused one", forgedMail, []string{bob, help}, "accept help +seen", "help", 1},
-		{"forged, to the exempt one and another", forgedMail, []string{help, dave}, "reject 550 5.7.1 dmarc-reject", "dmarc-reject", 2},
-		{"forged, to another and the exempt one", forgedMail, []string{dave, help}, "reject 550 5.7.1 dmarc-reject", "dmarc-reject", 2},
+		{"forged, to the exempt one, another is to come apart", forgedMail, []string{help, dave}, "accept help +seen", "help", 1},
+		{"forged, to another, the exempt one is to come apart", forgedMail, []string{dave, help}, "reject 550 5.7.1 dmarc-reject", "dmarc-reject", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg, w, _ := newConfig(t, commonZone(t), rules)

@@ -38,22 +38,27 @@ func typical() *fact.Set {
 	}
 }
 
-func typicalPolicy(t testing.TB) *policy.Policy {
+func typicalRules(t testing.TB) []policy.Rule {
 	t.Helper()
 	text, err := os.ReadFile("testdata/typical.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	rules, problems := rulefile.Parse("typical.yaml", text)
+	for _, x := range problems {
+		t.Fatal(x)
+	}
+	return rules
+}
+
+func typicalPolicy(t testing.TB) *policy.Policy {
+	t.Helper()
+	rules := typicalRules(t)
 	for i := range rules {
 		// All at one stage, so that a run tries them all.
 		rules[i].Stage, rules[i].Auto = mail.StageMessage, false
 	}
-	p, more := policy.Compile(rules)
-	for _, x := range append(problems, more...) {
-		t.Fatal(x)
-	}
-	return p
+	return compile(t, rules...)
 }
 
 func BenchmarkDecide(b *testing.B) {
@@ -63,5 +68,28 @@ func BenchmarkDecide(b *testing.B) {
 		if d := p.Decide(s); len(d.Trace) != 31 {
 			b.Fatal(len(d.Trace))
 		}
+	}
+}
+
+// A recipient after others is compared with the first of them.
+func BenchmarkDecideRecipient(b *testing.B) {
+	rules := append(typicalRules(b),
+		policy.Rule{Name: "strict-box", Auto: true, When: text("rcpt.address", policy.Equals, "kim@rcpt.example"), Do: policy.Action{Tags: []string{"strict"}}},
+		policy.Rule{Name: "strict", Auto: true, When: all(text("tags", policy.Equals, "strict"), text("dkim.result", policy.Equals, "none")), Do: policy.Action{Verdict: policy.Reject}})
+	p, s := compile(b, rules...), typical()
+	s.Stage, s.Rcpt = mail.StageRcpt, fact.Rcpt{To: fact.Is(mail.ParsePath("<lou@rcpt.example>"))}
+	for name, first := range map[string]string{"first": "", "alike": "<bob@rcpt.example>", "apart": "<kim@rcpt.example>"} {
+		b.Run(name, func(b *testing.B) {
+			s.Txn.First = fact.Rcpt{}
+			if first != "" {
+				s.Txn.First.To = fact.Is(mail.ParsePath(first))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if d := p.Decide(s); (d.Verdict == policy.Tempfail) != (name == "apart") {
+					b.Fatal(d.Verdict)
+				}
+			}
+		})
 	}
 }

@@ -36,6 +36,9 @@ func (p Problem) String() string {
 	return b.String()
 }
 
+// checkGreylist finds facts of one recipient, but for null senders.
+const checkGreylist = "greylist"
+
 // The fields that are no facts: what rules have left so far.
 const (
 	fieldTags   = "tags"
@@ -51,6 +54,11 @@ type program struct {
 
 	checks    []string // whose facts it reads
 	readsMark bool     // asks for tags or points
+	asks      []Leaf   // what it asks of tags and points, in its condition and the header fields that it adds
+	hangs     bool     // its condition asks for what is of one recipient
+
+	bound  bool  // what it does at RCPT hangs on the recipient and matters later
+	brings marks // those of them that rules after RCPT ask for
 }
 
 // leavesMarks tells whether a rule only leaves something for later ones.
@@ -71,6 +79,9 @@ func Compile(rules []Rule) (*Policy, []Problem) {
 	}
 	seen := map[string]Position{}
 	for _, r := range rules {
+		if r.Name == RecipientsDiffer {
+			c.problem(r.At, "rule "+r.Name, "this name stands for recipients that cannot share a message", "choose another")
+		}
 		if first, ok := seen[r.Name]; ok {
 			hint := "rules are told apart by name"
 			if at := first.String(); at != "" {
@@ -109,6 +120,8 @@ type reading struct {
 	marks  mail.Stage // the latest at which an earlier rule leaves a mark that is read
 	marked bool
 	checks []string
+	asks   []Leaf // as of the program
+	hangs  bool
 }
 
 func (c *compiler) rule(r Rule) program {
@@ -130,9 +143,14 @@ func (c *compiler) rule(r Rule) program {
 	for _, h := range r.Do.Headers {
 		p.headers = append(p.headers, text(h.Value))
 	}
+	for _, x := range slices.Concat(p.headers...) {
+		if x.field != nil && x.field.Get == nil {
+			rd.asks = append(rd.asks, Leaf{Field: x.field.Name})
+		}
+	}
 	c.action(&r, rd.path)
 	c.stage(&r, rd)
-	p.rule, p.checks, p.readsMark = r, rd.checks, rd.marked
+	p.rule, p.checks, p.readsMark, p.asks, p.hangs = r, rd.checks, rd.marked, rd.asks, rd.hangs
 	return p
 }
 
@@ -176,6 +194,10 @@ func (c *compiler) leaf(l *Leaf, rd *reading) *leaf {
 		return nil
 	}
 	c.read(rd, l, f)
+	rd.hangs = rd.hangs || f.Rcpt || f.Check == checkGreylist
+	if f.Get == nil {
+		rd.asks = append(rd.asks, *l)
+	}
 	return &leaf{field: f, test: c.match(l.Match, f, at, rd.path), want: l.Match.want(f.Kind), unwanted: l.Match.unwanted(f.Kind)}
 }
 
@@ -195,23 +217,18 @@ func (c *compiler) read(rd *reading, l *Leaf, f fact.Field) {
 	}
 	rd.marked = true
 	for i := range c.p.rules {
-		if p := &c.p.rules[i]; p.leavesMarks() && asksFor(l, &p.rule.Do) {
+		if p := &c.p.rules[i]; p.leavesMarks() && c.asksFor(l, &p.rule.Do) {
 			rd.marks = max(rd.marks, p.rule.Stage)
 		}
 	}
 }
 
 // asksFor tells whether the condition can see what the action leaves.
-func asksFor(l *Leaf, do *Action) bool {
+func (c *compiler) asksFor(l *Leaf, do *Action) bool {
 	if l.Field == fieldPoints {
 		return do.Points != 0
 	}
-	if l.Match.Op != Equals {
-		return len(do.Tags) > 0
-	}
-	return slices.ContainsFunc(do.Tags, func(tag string) bool {
-		return slices.ContainsFunc(l.Match.Text, func(w string) bool { return strings.EqualFold(tag, w) })
-	})
+	return slices.ContainsFunc(do.Tags, func(tag string) bool { return c.turns(l.Match, tag) })
 }
 
 // maxPoints keeps sums finite: a decision must fit into JSON.
@@ -273,9 +290,12 @@ func (c *compiler) stage(r *Rule, rd *reading) {
 // forgotten before what else it needs is known.
 func (c *compiler) recipientGone(r *Rule, rd *reading) {
 	why := fmt.Sprintf("%s is of one recipient and known at stage rcpt only, but the rule waits for stage %s", rd.rcpt, r.Stage)
-	hint := "let a rule at rcpt reject, tempfail or discard by it"
-	if r.Auto && r.Do.Verdict == Discard {
+	hint := "let a rule at rcpt leave a tag by it, and ask for that tag here"
+	switch {
+	case r.Auto && r.Do.Verdict == Discard:
 		hint = "stage: rcpt drops the message for all its recipients"
+	case !rd.hangs:
+		hint = "the texts of such a rule cannot name it"
 	}
 	c.problem(r.At, rd.path, why, hint)
 }
@@ -320,6 +340,7 @@ func (c *compiler) index() {
 			checks[at][name] = true
 		}
 	}
+	c.bind()
 	for at := range checks {
 		c.p.checks[at] = slices.Sorted(maps.Keys(checks[at]))
 		reads := func(p *program) bool { return p.rule.Mode != Off && p.readsMark }

@@ -36,7 +36,12 @@ func TestStageIsFound(t *testing.T) {
   - {name: message-marks, when: {dkim.count: 0}, do: {tag: x, points: 1}}
   - {name: rcpt-other-tag, when: {tags: [y, z]}, do: reject}
   - {name: message-this-tag, when: {tags: [y, X]}, do: reject}
-  - {name: message-any-tag, when: {tags: {not: y}}, do: reject}
+  - {name: rcpt-not-that-tag, when: {tags: {not: [y, z]}}, do: reject}
+  - {name: message-not-this-tag, when: {tags: {not: x}}, do: reject}
+  - {name: message-any-tag, when: {tags: {empty: false}}, do: reject}
+  - {name: message-like-this-tag, when: {tags: {regex: "^X$"}}, do: reject}
+  - {name: rcpt-unlike-this-tag, when: {tags: {prefix: y}}, do: reject}
+  - {name: message-shown-tags, do: reject, reason: "{tags}"}
   - {name: message-points, when: {points: {ge: 5}}, do: reject}
   - {name: rcpt-written, stage: rcpt, when: {points: {ge: 5}}, do: reject}
 `)
@@ -107,15 +112,17 @@ func TestCompileProblems(t *testing.T) {
 		{"tag", auto(policy.Action{Tags: []string{"ok", "two words"}}), `"two words" is no tag (a tag is one word of ASCII without comma)`},
 		{"empty tag", auto(policy.Action{Tags: []string{""}}), `"" is no tag (a tag is one word of ASCII without comma)`},
 		{"placeholder", auto(policy.Action{Verdict: policy.Reject, Reply: policy.Reply{Text: "} {client.ipp}"}}), `unknown field {client.ipp} in a text (did you mean "client.ip"?)`},
-		{"recipient forgotten", gone(policy.Quarantine), `rcpt.address is of one recipient and known at stage rcpt only, but the rule waits for stage message (let a rule at rcpt reject, tempfail or discard by it)`},
+		{"recipient forgotten", gone(policy.Quarantine), `rcpt.address is of one recipient and known at stage rcpt only, but the rule waits for stage message (let a rule at rcpt leave a tag by it, and ask for that tag here)`},
+		{"recipient in a late text", do(mail.StageHeader, policy.Action{Verdict: policy.Reject, Reply: policy.Reply{Text: "{rcpt.domain}"}}), `rcpt.domain is of one recipient and known at stage rcpt only, but the rule waits for stage header (the texts of such a rule cannot name it)`},
 		{"discard by recipient", gone(policy.Discard), `rcpt.address is of one recipient and known at stage rcpt only, but the rule waits for stage header (stage: rcpt drops the message for all its recipients)`},
+		{"name of an answer", policy.Rule{Name: policy.RecipientsDiffer, Auto: true}, `this name stands for recipients that cannot share a message (choose another)`},
 		{"two conditions in one", two, `a condition has only one of all, any, not and a field (nest them)`},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			c.r.At = policy.Position{File: "f.yaml", Line: 3, Col: 7}
 			p, problems := policy.Compile([]policy.Rule{c.r})
-			want := "f.yaml:3:7: rule r: " + c.want
+			want := "f.yaml:3:7: rule " + c.r.Name + ": " + c.want
 			if p != nil || len(problems) != 1 || problems[0].String() != want {
 				t.Errorf("got  %v\nwant %s", problems, want)
 			}

@@ -5,7 +5,8 @@
 //
 // Rules are tried stage by stage, in their order within a stage. Conditions on
 // tags and points see what rules before them left, those of earlier stages
-// included; what hung on one recipient is forgotten after RCPT.
+// included. After RCPT these are the marks of the first recipient: whoever would
+// bring others does not share the message (RecipientsDiffer).
 package policy
 
 import (
@@ -28,6 +29,9 @@ type Policy struct {
 	earlier [stages][]*program // rules of earlier stages whose marks are read
 	checks  [stages][]string
 	grey    [stages]bool
+
+	spares    bool // accept rules hang on recipients, and rules after RCPT have a say
+	contested bool // rules after RCPT ask for marks that hang on recipients
 }
 
 // Rules gives the rules in order, with the stages that were found for them. They
@@ -52,19 +56,31 @@ type evaluation struct {
 	d      Decision
 	tags   []string // so far, those of earlier stages included
 	points float64
+
+	brought marks // of these, what hangs on the recipient and is asked for after RCPT
 }
 
 // Decide judges the facts by the rules of s.Stage. When the decision says
 // Greylist, the caller asks the greylist, puts its answer into the facts, and
 // decides again.
 func (p *Policy) Decide(s *fact.Set) Decision {
-	e := evaluation{set: s, d: Decision{Stage: s.Stage}}
-	for _, r := range p.earlier[s.Stage] {
-		if t, _ := e.eval(&r.when); t == True {
-			e.remember(&r.rule.Do)
-		}
+	parts := (p.spares || p.contested) && s.Txn.First.To.Known()
+	if parts && s.Stage > mail.StageRcpt && len(s.Txn.Unlike) > 0 {
+		return p.together(s)
 	}
-	rules := p.stages[s.Stage]
+	e := evaluation{set: s}
+	p.evaluate(&e)
+	if parts && s.Stage == mail.StageRcpt {
+		p.part(&e)
+	}
+	return e.d
+}
+
+// evaluate tries the rules of the set's stage in their order.
+func (p *Policy) evaluate(e *evaluation) {
+	e.d.Stage = e.set.Stage
+	e.past(p.earlier[e.set.Stage])
+	rules := p.stages[e.set.Stage]
 	if len(rules) > 0 {
 		e.d.Trace = make([]Step, 0, len(rules))
 	}
@@ -75,7 +91,28 @@ func (p *Policy) Decide(s *fact.Set) Decision {
 			break
 		}
 	}
-	return e.d
+}
+
+// past gathers the marks of earlier stages. Those that hang on a recipient are
+// the first one's.
+func (e *evaluation) past(rules []*program) {
+	now := e.set
+	var then *fact.Set
+	for _, r := range rules {
+		if e.set = now; r.bound {
+			if !now.Txn.First.To.Known() {
+				continue
+			}
+			if then == nil {
+				then = asFirst(now, now.Txn.First)
+			}
+			e.set = then
+		}
+		if t, _ := e.eval(&r.when); t == True {
+			e.remember(&r.rule.Do)
+		}
+	}
+	e.set = now
 }
 
 // rule tries one rule; end says that it settles the matter.
@@ -133,6 +170,7 @@ func (e *evaluation) marks(p *program) {
 		}
 	}
 	e.d.Points += do.Points
+	e.brought.add(p.brings)
 	for i, h := range do.Headers {
 		e.d.Headers = append(e.d.Headers, HeaderEdit{h.Name, e.expand(p.headers[i])})
 	}

@@ -78,8 +78,12 @@ func matches(k fact.Kind, allowed []string) *rapid.Generator[policy.Match] {
 	})
 }
 
-func conds(depth int) *rapid.Generator[policy.Cond] {
-	fields := append(fact.Fields(), fact.Field{Name: "tags"}, fact.Field{Name: "points", Kind: fact.Number})
+// allFields are those that conditions may ask for.
+func allFields() []fact.Field {
+	return append(fact.Fields(), fact.Field{Name: "tags"}, fact.Field{Name: "points", Kind: fact.Number})
+}
+
+func conds(fields []fact.Field, depth int) *rapid.Generator[policy.Cond] {
 	return rapid.Custom(func(t *rapid.T) policy.Cond {
 		kind := 0
 		if depth > 0 {
@@ -87,11 +91,11 @@ func conds(depth int) *rapid.Generator[policy.Cond] {
 		}
 		switch kind {
 		case 1:
-			return policy.Cond{All: rapid.SliceOfN(conds(depth-1), 1, 3).Draw(t, "all")}
+			return policy.Cond{All: rapid.SliceOfN(conds(fields, depth-1), 1, 3).Draw(t, "all")}
 		case 2:
-			return policy.Cond{Any: rapid.SliceOfN(conds(depth-1), 1, 3).Draw(t, "any")}
+			return policy.Cond{Any: rapid.SliceOfN(conds(fields, depth-1), 1, 3).Draw(t, "any")}
 		case 3:
-			c := conds(depth-1).Draw(t, "not")
+			c := conds(fields, depth-1).Draw(t, "not")
 			return policy.Cond{Not: &c}
 		}
 		f := rapid.SampledFrom(fields).Draw(t, "field")
@@ -100,11 +104,13 @@ func conds(depth int) *rapid.Generator[policy.Cond] {
 }
 
 // rules draws rules that may be wrong: Compile says so.
-func rules() *rapid.Generator[[]policy.Rule] {
+func rules() *rapid.Generator[[]policy.Rule] { return rulesOver(allFields()) }
+
+func rulesOver(fields []fact.Field) *rapid.Generator[[]policy.Rule] {
 	one := rapid.Custom(func(t *rapid.T) policy.Rule {
 		r := policy.Rule{Auto: rapid.IntRange(0, 4).Draw(t, "auto") > 0, Stage: rapid.SampledFrom(mail.Stages()).Draw(t, "stage"),
 			Mode: rapid.SampledFrom([]policy.Mode{policy.Enforce, policy.Enforce, policy.Observe, policy.Off}).Draw(t, "mode"),
-			When: conds(2).Draw(t, "when"), Reason: rapid.SampledFrom([]string{"", "{helo.name} {points}", "{header.subject}"}).Draw(t, "reason")}
+			When: conds(fields, 2).Draw(t, "when"), Reason: rapid.SampledFrom([]string{"", "{helo.name} {points}", "{header.subject}"}).Draw(t, "reason")}
 		switch rapid.IntRange(0, 4).Draw(t, "do") {
 		case 0:
 			r.Do.Greylist = true
@@ -271,7 +277,7 @@ func TestPrintedRulesDecideAlike(t *testing.T) {
 func TestDecisionSurvivesJSON(t *testing.T) {
 	d := policy.Decision{Stage: mail.StageHeader, Verdict: policy.Reject, Rule: "r", At: policy.Position{File: "f", Line: 1, Col: 2},
 		Reply: policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "t"}, Reason: "why", Tags: []string{"a"}, Points: 1.5,
-		Headers: []policy.HeaderEdit{{Name: "X", Value: "v"}}, Greylist: true,
+		Headers: []policy.HeaderEdit{{Name: "X", Value: "v"}}, Greylist: true, Differs: "d",
 		Would: []policy.Outcome{{Rule: "o", Verdict: policy.Tempfail, Reason: "x", At: policy.Position{File: "g"}}},
 		Trace: []policy.Step{{Rule: "s", Mode: policy.Observe, Matched: true, Unknown: true, Field: "f", Want: "w", Got: "g", Did: "d"}}}
 	v := reflect.ValueOf(d)

@@ -191,6 +191,7 @@ type Decision struct {
 	Points   float64      `json:"points,omitempty"` // of this stage's rules
 	Headers  []HeaderEdit `json:"headers,omitempty"`
 	Greylist bool         `json:"greylist,omitempty"` // the greylist must be asked, then Decide again
+	Differs  string       `json:"differs,omitempty"`  // in what recipients differ, or their verdicts at the end
 	Would    []Outcome    `json:"would,omitempty"`
 	Trace    []Step       `json:"trace,omitempty"`
 }

@@ -137,7 +137,10 @@ type Txn struct {
 	MailFrom Fact[mail.Address] `json:"mail_from"`
 	SPF      Fact[SPF]          `json:"spf"` // MAIL FROM identity
 	ListFrom Fact[[]ListHit]    `json:"list_mail_from"`
-	Rcpts    []mail.Address     `json:"rcpts,omitempty"` // accepted so far
+	Rcpts    []mail.Address     `json:"rcpts,omitempty"`  // accepted so far
+	First    Rcpt               `json:"first,omitzero"`   // the first of them, as at its RCPT
+	Unlike   []Rcpt             `json:"unlike,omitempty"` // one of each kind of those who differ from it
+	Apart    int                `json:"apart,omitempty"`  // how many were asked for in another message
 
 	From        Fact[From]      `json:"from"`
 	Subject     Fact[string]    `json:"subject"`

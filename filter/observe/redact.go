@@ -122,6 +122,11 @@ func (d *redaction) set(s *fact.Set) {
 	for i, a := range t.Rcpts {
 		t.Rcpts[i] = d.mailbox(a)
 	}
+	d.rcpt(&t.First)
+	t.Unlike = slices.Clone(t.Unlike)
+	for i := range t.Unlike {
+		d.rcpt(&t.Unlike[i])
+	}
 	d.rcpt(&s.Rcpt)
 }
 
@@ -204,7 +209,7 @@ func (d *redaction) inText(of reflect.Type, field string) func(string) string {
 		return d.words.clean
 	}
 	switch field {
-	case "Why", "Reason", "Text", "Reply", "Got", "Did", "Want", "Comment", "Override":
+	case "Why", "Reason", "Differs", "Text", "Reply", "Got", "Did", "Want", "Comment", "Override":
 		return d.words.clean
 	}
 	return nil

@@ -184,13 +184,16 @@ func judgeExample(t *testing.T, rules, lines block) {
 	}
 }
 
-// judge leads a message with one recipient through all stages, and writes what
-// came of it as the manual does.
+// judge leads a message through all stages, and writes what came of it for one
+// recipient as the manual does. Another one may have come before.
 func judge(p *policy.Policy, s fact.Set, reply bool, hits map[string]int) string {
 	var d policy.Decision
 	var marks []string
 	rcpt, points := s.Rcpt, 0.0
 	for _, stage := range mail.Stages() {
+		if stage > mail.StageRcpt && !s.Txn.First.To.Known() {
+			s.Txn.First = rcpt
+		}
 		s.Stage, s.Rcpt = stage, fact.Rcpt{}
 		if stage == mail.StageRcpt {
 			s.Rcpt = rcpt
@@ -279,7 +282,10 @@ func parseFacts(text string) (fact.Set, error) {
 	}
 	// What rules will read is what the line says.
 	for _, g := range known {
-		f, _ := fact.Lookup(g.name)
+		f, ok := fact.Lookup(g.name)
+		if !ok {
+			continue // what rules cannot read
+		}
 		if got := written(f.Get(&s), f.Kind); got != g.value {
 			return s, fmt.Errorf("%s=%s reads as %s", g.name, g.value, got)
 		}
@@ -389,6 +395,7 @@ func envelopeSetters(m map[string]setter) {
 	m["spf.result"] = put(spf, func(r *fact.SPF, v string) error { r.Result = v; return nil })
 	m["spf.domain"] = put(spf, func(r *fact.SPF, v string) error { r.Domain = v; return nil })
 	m["rcpt.address"], m["rcpt.domain"] = put(to, whole), put(to, domain)
+	m["first"] = put(func(s *fact.Set) *fact.Fact[mail.Address] { return &s.Txn.First.To }, whole)
 	m["rcpt.count"] = func(s *fact.Set, _ fact.State, v string) error {
 		n, err := strconv.Atoi(v)
 		s.Txn.Rcpts = make([]mail.Address, n)
