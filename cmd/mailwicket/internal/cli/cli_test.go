@@ -84,6 +84,60 @@ func TestCheckStatus(t *testing.T) {
 	}
 }
 
+// TestCheckSplits: of several recipients, who differs is shown with the answer
+// that it gets.
+func TestCheckSplits(t *testing.T) {
+	rules := write(t, "rules.yaml", "greylist: {scope: off}\nrules:\n"+
+		"  - {name: kim, when: {rcpt.address: kim@home.example}, do: {tag: strict}}\n"+
+		"  - {name: strict, stage: message, when: {tags: strict}, do: quarantine}\n")
+	check := func(rcpts ...string) (int, string, string) {
+		args := []string{"check", write(t, "m.eml", good), "--ip", "192.0.2.10", "--helo", "mail.shop.example", "--from", "a@shop.example",
+			"--zone", write(t, "zone", zone), "--config", rules}
+		for _, to := range rcpts {
+			args = append(args, "--rcpt", to+"@home.example")
+		}
+		return run(args...)
+	}
+	for _, c := range []struct {
+		rcpts  []string
+		status int
+		says   []string
+	}{
+		{[]string{"lou", "kim"}, 0, []string{"accepted", "rcpt for kim@home.example: tempfail\n    told the client: Too many recipients: please send this one in another mail (ref ",
+			"\n    asked for in a mail of its own (unlike lou@home.example: tag strict)\n"}},
+		{[]string{"kim", "lou"}, 4, []string{"quarantine by rule strict", "(unlike kim@home.example: no tag strict)"}},
+		{[]string{"kim", "kim"}, 4, []string{"quarantine by rule strict"}},
+	} {
+		status, out, errs := check(c.rcpts...)
+		for _, says := range c.says {
+			if !strings.Contains(out, says) {
+				t.Errorf("%s: no %q", c.rcpts, says)
+			}
+		}
+		if status != c.status || t.Failed() {
+			t.Errorf("%s: status %d, want %d\n%s%s", c.rcpts, status, c.status, out, errs)
+		}
+	}
+	_, out, _ := run("config", "rules", rules)
+	if want := "\n# is asked for in a mail of its own (452 4.5.3):\n#   tag strict by rule kim\n"; !strings.HasSuffix(out, want) {
+		t.Errorf("the rules end in %q, not in %q", out[max(0, len(out)-len(want)):], want)
+	}
+	if _, out, _ := run("config", "rules"); strings.Contains(out, "452") {
+		t.Errorf("nobody differs by default\n%s", out)
+	}
+}
+
+// TestCheckWarns: rules on what is not counted are told of.
+func TestCheckWarns(t *testing.T) {
+	const rule = "rules: [{name: a, when: {dkim.replay.clients: {gt: 9}}, do: tempfail}]\n"
+	for text, warns := range map[string]bool{rule: false, "dkim: {replay_window: 0s}\n": false, "dkim: {replay_window: 0s}\n" + rule: true} {
+		status, _, errs := run("config", "check", write(t, "c.yaml", text))
+		if status != 0 || strings.Contains(errs, "dkim.replay_window is 0s") != warns {
+			t.Errorf("%s: status %d, %q", text, status, errs)
+		}
+	}
+}
+
 // TestBadUsage: a mistake of the caller is status 2 and one clear line.
 func TestBadUsage(t *testing.T) {
 	bad := write(t, "bad.yaml", "profil: strict\ngreylist: {delay: fast}\nrules: [{name: a, when: {spff.result: fail}, do: reject}]\n")

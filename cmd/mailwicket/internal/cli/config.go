@@ -4,16 +4,19 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"mailwicket/cmd/mailwicket/internal/app"
 	"mailwicket/cmd/mailwicket/internal/config"
 	"mailwicket/cmd/mailwicket/internal/config/manual"
 	"mailwicket/cmd/mailwicket/internal/config/ruleset"
 	"mailwicket/cmd/mailwicket/internal/doctor"
 	"mailwicket/cmd/mailwicket/internal/doctor/probe"
+	"mailwicket/filter/mail"
 	"mailwicket/policy"
 	"mailwicket/policy/rulefile"
 )
@@ -62,6 +65,10 @@ func (c configCheckCmd) Run(s Streams) error {
 		if _, err := os.Stat(cfg.Resolve(l.File)); err != nil {
 			fmt.Fprintf(s.Err, "warning: list %s: %v\n", l.Name, err)
 		}
+	}
+	p, _ := app.Compile(cfg) // loading found no problem
+	if cfg.DKIM.ReplayWindow == 0 && slices.Contains(p.Checks(mail.StageMessage), "replay") {
+		fmt.Fprintln(s.Err, "warning: rules ask for dkim.replay.*, which is never known while dkim.replay_window is 0s")
 	}
 	if c.Online {
 		if err := c.online(cfg, s); err != nil {
@@ -136,7 +143,24 @@ func (c configRulesCmd) Run(s Streams) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.Out.Write(text)
+	if _, err = s.Out.Write(text); err != nil {
+		return err
+	}
+	p, problems := app.Compile(cfg)
+	if len(problems) > 0 {
+		printProblems(s.Err, problems)
+		return exitError{status: exitUsage}
+	}
+	return printApart(s.Out, p.Apart())
+}
+
+// printApart tells in comments what no rule says: who cannot share a mail.
+func printApart(w io.Writer, what []string) error {
+	if len(what) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "\n# %s: who differs from the first recipient of a mail in any of these\n"+
+		"# is asked for in a mail of its own (452 4.5.3):\n#   %s\n", policy.RecipientsDiffer, strings.Join(what, "\n#   "))
 	return err
 }
 

@@ -89,6 +89,9 @@ func printReplay(w io.Writer, r *replay.Report) error {
 	if r.Skipped > 0 {
 		fmt.Fprintf(w, "%d lines of the journal could not be read\n", r.Skipped)
 	}
+	if r.Apart > 0 {
+		fmt.Fprintf(w, "%d recipients would be asked for in another mail (452 4.5.3), since their rules differ\n", r.Apart)
+	}
 	for _, l := range r.Lacking {
 		fmt.Fprintf(w, "%d messages: %s\n", l.Count, lackingWords(l.Name))
 	}

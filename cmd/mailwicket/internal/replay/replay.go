@@ -22,6 +22,7 @@ type Report struct {
 	Messages  int      `json:"messages"`
 	Decisions int      `json:"decisions"`
 	Changed   int      `json:"changed"`
+	Apart     int      `json:"apart"` // recipients who would be asked for in another message
 	Skipped   int      `json:"skipped_lines"`
 	Seconds   float64  `json:"seconds"`
 	Changes   []Change `json:"changes"` // the most frequent first; "changed" is their sum
@@ -136,9 +137,9 @@ func (c *change) add(more ...example) {
 
 // tally counts for one worker.
 type tally struct {
-	messages, decisions, changed int
-	changes                      map[kind]*change
-	rules, senders, lacking      map[string]int
+	messages, decisions, changed, apart int
+	changes                             map[kind]*change
+	rules, senders, lacking             map[string]int
 }
 
 func newTally() *tally {
@@ -148,6 +149,7 @@ func newTally() *tally {
 func (t *tally) add(r *filter.Record, n filter.Replayed) {
 	t.messages++
 	t.decisions += n.Asked
+	t.apart += n.Apart
 	for _, what := range n.Lacking {
 		t.lacking[what]++
 	}
@@ -182,7 +184,7 @@ func (t *tally) of(k kind) *change {
 }
 
 func (t *tally) join(o *tally) {
-	t.messages, t.decisions, t.changed = t.messages+o.messages, t.decisions+o.decisions, t.changed+o.changed
+	t.messages, t.decisions, t.changed, t.apart = t.messages+o.messages, t.decisions+o.decisions, t.changed+o.changed, t.apart+o.apart
 	for k, c := range o.changes {
 		mine := t.of(k)
 		mine.count += c.count
@@ -196,7 +198,7 @@ func (t *tally) join(o *tally) {
 }
 
 func (t *tally) report() *Report {
-	r := &Report{Messages: t.messages, Decisions: t.decisions, Changed: t.changed,
+	r := &Report{Messages: t.messages, Decisions: t.decisions, Changed: t.changed, Apart: t.apart,
 		Rules: top(t.rules), Senders: top(t.senders), Lacking: top(t.lacking), Changes: []Change{}}
 	for k, c := range t.changes {
 		out := Change{Old: k[0], New: k[1], Count: c.count}

@@ -131,6 +131,29 @@ func TestLacking(t *testing.T) {
 	}
 }
 
+// TestApart: a rule for one recipient splits mails that came whole, and is judged
+// by the others.
+func TestApart(t *testing.T) {
+	var records []*filter.Record
+	for i, names := range [][]string{{"kim", "lou"}, {"lou", "kim", "kim"}, {"lou", "mia"}, {"kim"}} {
+		r := message(fmt.Sprintf("m%d", i), "a@good.example", "odd", noon)
+		r.Facts.Txn.Rcpts, r.Decisions = nil, nil
+		for _, name := range names {
+			to := mail.ParsePath("<" + name + "@home.example>")
+			r.Facts.Txn.Rcpts = append(r.Facts.Txn.Rcpts, to)
+			r.Decisions = append(r.Decisions, filter.Decided{Recipient: to.String(), Rcpt: fact.Rcpt{To: fact.Is(to)}})
+		}
+		records = append(records, r)
+	}
+	got := run(t, `rules:
+  - {name: kim, when: {rcpt.address: kim@home.example}, do: {tag: strict}}
+  - {name: strict, when: {tags: strict, header.subject: odd}, do: quarantine}
+`, time.Time{}, keep(t, records))
+	if got.Apart != 3 || got.Changed != 2 || got.Messages != 4 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestSince(t *testing.T) {
 	files := week(t)
 	for since, want := range map[time.Duration]int{0: 30, 24 * time.Hour: 20, 24*time.Hour + 15*time.Minute: 15, 48 * time.Hour: 10, 72 * time.Hour: 0} {

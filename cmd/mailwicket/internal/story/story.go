@@ -216,6 +216,7 @@ func (p printer) decisions(r *filter.Record, brief bool) {
 		if d.Reply != "" {
 			p.line("  told the client: %s", d.Reply)
 		}
+		p.differs(d)
 		p.recipient(r, d.Rcpt)
 		for _, w := range d.Would {
 			p.line("  would have been: %s by rule %s %s", w.Verdict, w.Rule, w.Reason)
@@ -227,6 +228,19 @@ func (p printer) decisions(r *filter.Record, brief bool) {
 				p.line("    %-32s no: %s", s.Rule, unmatched(s))
 			}
 		}
+	}
+}
+
+// differs says in what recipients differ, and what follows.
+func (p printer) differs(d filter.Decided) {
+	switch {
+	case d.Differs == "":
+	case d.Recipient == "": // at the end
+		p.line("  one mail cannot have the verdicts of all its recipients (%s)", d.Differs)
+	case d.Rule == policy.RecipientsDiffer:
+		p.line("  asked for in a mail of its own (%s)", d.Differs)
+	default:
+		p.line("  taken all the same; the end of the mail is judged for each kind of recipient (%s)", d.Differs)
 	}
 }
 

@@ -51,6 +51,11 @@ func begin() *filter.Record {
 // decide asks the rules at a stage, as a session does.
 func decide(t *testing.T, r *filter.Record, stage mail.Stage, to fact.Rcpt) policy.Decision {
 	t.Helper()
+	return decideBy(t, rules, r, stage, to)
+}
+
+func decideBy(t *testing.T, rules string, r *filter.Record, stage mail.Stage, to fact.Rcpt) policy.Decision {
+	t.Helper()
 	list, problems := rulefile.Parse("mailwicket.yaml", []byte(rules))
 	p, more := policy.Compile(list)
 	if problems = append(problems, more...); len(problems) > 0 {
@@ -116,10 +121,27 @@ func stories(t *testing.T) map[string]*filter.Record {
 	content(quarantined, fact.DMARC{Result: "fail", Policy: "quarantine", Domain: "shop.example", Reason: "nothing aligns"})
 	decide(t, quarantined, mail.StageMessage, fact.Rcpt{})
 
+	// One recipient is asked for in another mail. Had the client logged in, which
+	// none does in between, it would be taken, and the end would be judged for both.
+	const byRecipient = `rules:
+  - {name: strict-box, when: {rcpt.address: c@home.example}, do: {tag: strict}}
+  - {name: strict, stage: message, when: {tags: strict}, do: reject}
+`
+	split := begin()
+	split.Facts.Txn.First = rcpt("<b@home.example>")
+	decideBy(t, byRecipient, split, mail.StageRcpt, rcpt("<b@home.example>"))
+	decideBy(t, byRecipient, split, mail.StageRcpt, rcpt("<c@home.example>"))
+	split.Facts.Txn.AuthUser = fact.Is("alice")
+	decideBy(t, byRecipient, split, mail.StageRcpt, rcpt("<c@home.example>"))
+	split.Facts.Txn.Unlike = []fact.Rcpt{rcpt("<c@home.example>")}
+	decideBy(t, byRecipient, split, mail.StageHeader, fact.Rcpt{})
+	content(split, fact.DMARC{Result: "pass"})
+	decideBy(t, byRecipient, split, mail.StageMessage, fact.Rcpt{})
+
 	given := begin()
 	given.Complete, given.Decisions = false, nil
 	given.Facts.Txn.Rcpts = []mail.Address{mail.ParsePath("<b@home.example>")}
-	return map[string]*filter.Record{"accepted": accepted, "greylisted": greylisted, "refused": refused, "quarantined": quarantined, "given-up": given}
+	return map[string]*filter.Record{"accepted": accepted, "greylisted": greylisted, "refused": refused, "quarantined": quarantined, "split": split, "given-up": given}
 }
 
 func tell(r *filter.Record, o Options) string {
