@@ -68,6 +68,13 @@ func (s *stage) checkDelivered() error {
 	var errs []error
 	for i, m := range mails {
 		for _, want := range each {
+			// "2> line" is of the second message.
+			if n, line, only := strings.Cut(want, "> "); only && len(n) == 1 && n[0] >= '0' && n[0] <= '9' {
+				if n != strconv.Itoa(i+1) {
+					continue
+				}
+				want = line
+			}
 			if err := s.checkMail(m, want); err != nil {
 				errs = append(errs, fmt.Errorf("delivered: message %d: %q: %w\n%s", i+1, want, err, firstBytes(m.Data)))
 			}

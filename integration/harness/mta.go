@@ -36,7 +36,7 @@ type MTA struct {
 // settings is what the configuration templates may use.
 type settings struct {
 	Dir, CF                  string
-	Port, Milter, Sink       int
+	Port, Milter, Sink       int // Milter 0: no filter
 	Name, Mailname, Certfile string
 }
 
@@ -74,11 +74,15 @@ func sendmailBinary() string { return filepath.Join(sendmailRoot(), "usr/libexec
 
 // StartMTA starts a Postfix or Sendmail that relays *.relay.example to the sink.
 func StartMTA(kind, dir string, sink int) (*MTA, error) {
-	port, err := freePort()
+	milter, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	milter, err := freePort()
+	return startMTA(kind, dir, "mx.test.example", milter, sink)
+}
+
+func startMTA(kind, dir, name string, milter, sink int) (*MTA, error) {
+	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +95,7 @@ func StartMTA(kind, dir string, sink int) (*MTA, error) {
 	if err := writeCert(filepath.Join(dir, "conf", "cert.pem")); err != nil {
 		return nil, err
 	}
-	s := settings{Dir: dir, Port: port, Milter: milter, Sink: sink, Name: "mx.test.example", Mailname: "test.example",
+	s := settings{Dir: dir, Port: port, Milter: milter, Sink: sink, Name: name, Mailname: "test.example",
 		CF: filepath.Join(sendmailRoot(), "usr/share/sendmail/cf"), Certfile: filepath.Join(dir, "conf", "cert.pem")}
 	if kind == "postfix" {
 		err = m.startPostfix(s)

@@ -110,8 +110,11 @@ func (p *player) pipeline(block []string) error {
 }
 
 func (p *player) step(word, arg string) error {
-	if word == "CLIENT" {
+	switch word {
+	case "CLIENT":
 		return p.connect(arg)
+	case "SUBMIT":
+		return p.submit(arg)
 	}
 	if err := p.connected(); err != nil {
 		return err

@@ -24,6 +24,7 @@ type World struct {
 	keys     keys
 	mu       sync.Mutex
 	mtas     map[string]*lane
+	senders  map[string]*lane // who bring mail to the MTAs; locked by mu
 	redis    *Process
 	redisURL string
 	seq      int
@@ -45,7 +46,7 @@ func NewWorld(bin string) (*World, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
-	w := &World{bin: bin, dir: dir, mtas: map[string]*lane{}}
+	w := &World{bin: bin, dir: dir, mtas: map[string]*lane{}, senders: map[string]*lane{}}
 	w.Sink, err = NewSink()
 	return w, err
 }
@@ -54,9 +55,11 @@ func NewWorld(bin string) (*World, error) {
 func (w *World) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, l := range w.mtas {
-		if l.mta != nil {
-			l.mta.Stop()
+	for _, all := range []map[string]*lane{w.senders, w.mtas} {
+		for _, l := range all {
+			if l.mta != nil {
+				l.mta.Stop()
+			}
 		}
 	}
 	if w.redis != nil {
