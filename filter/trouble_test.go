@@ -265,13 +265,13 @@ func (s seenBy) Seen(_ context.Context, sig, _ string, _ []string) (clients, rec
 // TestReplayCountsAllSignatures: a new signature on top of each copy does not hide
 // the one that comes again and again; one that fails is not counted.
 func TestReplayCountsAllSignatures(t *testing.T) {
-	msg := workshop{t: t, msg: wire(honestMail)}
-	msg.sign("d=good.example s=k1")
-	msg.sign("d=list.example s=k2")
-	msg.sign("d=evil.example s=k3")
-	msg.sign("d=unpublished.example s=k4 unpublished")
+	msg := casefile.Workshop{T: t, Msg: casefile.Wire(honestMail)}
+	msg.Sign("d=good.example s=k1")
+	msg.Sign("d=list.example s=k2")
+	msg.Sign("d=evil.example s=k3")
+	msg.Sign("d=unpublished.example s=k4 unpublished")
 	d := usual()
-	d.header, d.body = split(msg.msg)
+	d.header, d.body = casefile.Split(msg.Msg)
 	for _, c := range []struct {
 		seen                seenBy
 		clients, recipients fact.Fact[int]
@@ -280,7 +280,7 @@ func TestReplayCountsAllSignatures(t *testing.T) {
 		{seenBy{"good.example": {1, 2}, "list.example": {1, 2}, "evil.example": {9, 8}}, fact.Is(9), fact.Is(8)},
 		{seenBy{"good.example": {40, 90}, "evil.example": {1, 1}}, fact.Fail[int]("down"), fact.Fail[int]("down")},
 	} {
-		cfg, w, _ := newConfig(t, commonZone(t)+msg.zone.String(), parseRules(t, asksAll))
+		cfg, w, _ := newConfig(t, commonZone(t)+msg.Zone.String(), parseRules(t, asksAll))
 		cfg.Replays = c.seen
 		d.play(t, filter.NewEngine(cfg))
 		if x := w.last(t).Facts.Txn; x.ReplayClients != c.clients || x.ReplayRecipients != c.recipients {
@@ -347,13 +347,13 @@ func TestSealHangs(t *testing.T) {
 	})
 }
 
-// slow is a resolver that finds names of addresses only once it is let.
-type slow struct {
+// lateNames is a resolver that finds names of addresses only once it is let.
+type lateNames struct {
 	dns.Resolver
 	free chan struct{}
 }
 
-func (r slow) LookupPTR(ctx context.Context, a netip.Addr) ([]string, error) {
+func (r lateNames) LookupPTR(ctx context.Context, a netip.Addr) ([]string, error) {
 	select {
 	case <-r.free:
 		return r.Resolver.LookupPTR(ctx, a)
@@ -369,7 +369,7 @@ func TestLateAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg, w, _ := newConfig(t, commonZone(t), append(parseRules(t, readsAll), profileRules(t, "standard")...))
 		lists := &asked{}
-		r := slow{cfg.Resolver, make(chan struct{})}
+		r := lateNames{cfg.Resolver, make(chan struct{})}
 		cfg.Resolver, cfg.Lists = r, lists
 		d := usual().message(honestMail)
 		s := filter.NewEngine(cfg).Open(t.Context())
