@@ -76,8 +76,14 @@ func TestKeyText(t *testing.T) {
 			t.Errorf("ParseKey(%q) = %v, %v, want ErrKey", bad, k, err)
 		}
 	}
-	k := greylist.Key{Identity: [16]byte{1}, Triplet: [16]byte{15: 2}}
+	k := greylist.Key{Identity: [16]byte{0xf8, 1}, Triplet: [16]byte{0xfb, 0xef, 0xbe, 15: 2}} // hyphens in base64url
 	for _, k := range []greylist.Key{k, k.Owner()} {
+		if strings.Contains(k.String(), "-") {
+			t.Errorf("key %s may look like an option", k)
+		}
+		if got, err := greylist.ParseKey(strings.ReplaceAll(k.String(), "+", "-")); err != nil || got != k {
+			t.Errorf("ParseKey of base64url of %s = %v, %v, want the key", k, got, err)
+		}
 		if got, err := greylist.ParseKey(k.String()); err != nil || got != k {
 			t.Errorf("ParseKey(%s) = %v, %v, want the key", k, got, err)
 		}

@@ -42,19 +42,20 @@ func (k Key) Owner() Key { return Key{Identity: k.Identity} }
 func (k Key) IsIdentity() bool { return k.Triplet == [16]byte{} }
 
 // String gives the form used on the command line: the identity's hash, and the
-// triplet's after a dot.
+// triplet's after a dot. It has a plus sign for the hyphen of base64url, so that no
+// key looks like an option.
 func (k Key) String() string {
 	s := base64.RawURLEncoding.EncodeToString(k.Identity[:])
-	if k.IsIdentity() {
-		return s
+	if !k.IsIdentity() {
+		s += "." + base64.RawURLEncoding.EncodeToString(k.Triplet[:])
 	}
-	return s + "." + base64.RawURLEncoding.EncodeToString(k.Triplet[:])
+	return strings.ReplaceAll(s, "-", "+")
 }
 
-// ParseKey reads what Key.String wrote.
+// ParseKey reads what Key.String wrote, with hyphens or plus signs.
 func ParseKey(s string) (Key, error) {
 	var k Key
-	id, triplet, both := strings.Cut(s, ".")
+	id, triplet, both := strings.Cut(strings.ReplaceAll(s, "+", "-"), ".")
 	if !parseHash(&k.Identity, id) || both && (!parseHash(&k.Triplet, triplet) || k.IsIdentity()) {
 		return Key{}, ErrKey
 	}
