@@ -88,7 +88,7 @@ func (c demoCmd) config(dir, dns string) (*config.Config, error) {
 	cfg.AuthservID = "mx.home.example"
 	cfg.Greylist.Delay, cfg.Greylist.DoubtfulDelay = config.Duration(demo.Delay), config.Duration(demo.Delay)
 	cfg.Lists = []config.List{{Name: "harmful", Type: list.Domain, File: file, Do: "reject", Mode: "enforce",
-		Apply: []list.Point{list.PointHelo, list.PointPTR, list.PointMailFrom, list.PointHeaderFrom, list.PointDKIM}}}
+		Apply: []list.Point{list.PointHelo, list.PointPTR, list.PointMailFrom, list.PointHeaderFrom, list.PointDKIM, list.PointLinks}}}
 	return cfg, nil
 }
 

@@ -61,6 +61,11 @@ func messages() []message {
 		{title: "sender on a list", ip: "203.0.113.20", name: "out.harmful.example", helo: "out.harmful.example",
 			from: "x@sub.harmful.example",
 			text: "From: x@sub.harmful.example\r\n" + to + "Subject: hi\r\nMessage-ID: <4@harmful.example>\r\n\r\nhi\r\n"},
+		{title: "link to a listed domain", ip: "192.0.2.10", name: "mail.shop.example", helo: "mail.shop.example",
+			from: "orders@shop.example", sign: "shop.example",
+			text: "From: Shop <orders@shop.example>\r\n" + to + "Subject: Your parcel\r\nMessage-ID: <10@shop.example>\r\nMIME-Version: 1.0\r\n" +
+				"Content-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" +
+				"<p>Pay the duty <a href=3D\"https://shop.example@pay.phi=\r\nsh.example/4711\">here</a>.</p>\r\n"},
 		{title: "stranger, first try", ip: "198.51.100.77", helo: "pc77.pool.isp.example", from: "someone@small.example",
 			text: "From: someone@small.example\r\n" + to + "Subject: hello\r\nMessage-ID: <5@small.example>\r\n\r\nhello\r\n"},
 		{title: "stranger, again in time", ip: "198.51.100.77", helo: "pc77.pool.isp.example", from: "someone@small.example", wait: true,
