@@ -344,7 +344,13 @@ func (s *Session) startAuthentication() {
 	m.policy = launch(m.ctx, "dmarc", s.e.CheckTimeout, func(ctx context.Context) fact.Fact[struct{}] {
 		var all sync.WaitGroup
 		for _, d := range from {
-			all.Go(func() { m.dmarc.Prefetch(ctx, d) })
+			all.Go(func() {
+				// The check itself meets a panic again, and tells of it.
+				_, _ = attempt("dmarc", func() fact.Fact[struct{}] {
+					m.dmarc.Prefetch(ctx, d)
+					return fact.Is(struct{}{})
+				})
+			})
 		}
 		all.Wait()
 		return fact.Is(struct{}{})
