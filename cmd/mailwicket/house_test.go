@@ -22,6 +22,7 @@ var layers = []struct {
 	may []string
 }{
 	{"filter/mail", nil},
+	{"filter/linear", nil},
 	{"filter/fact", []string{"filter/mail"}},
 	{"filter/dns/internal/...", []string{"filter/dns", "filter/mail"}},
 	{"filter/dns", nil},

@@ -4,18 +4,15 @@ import (
 	netmail "net/mail"
 	"reflect"
 	"regexp"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	gomail "github.com/emersion/go-message/mail"
 
 	"mailwicket/filter/author/encword"
+	"mailwicket/filter/linear"
 	"mailwicket/filter/mail"
 )
 
@@ -309,9 +306,6 @@ func TestListID(t *testing.T) {
 // TestHostileInputIsLinear: eight times the input costs about eight times the
 // work. Quadratic code would be at sixty-four.
 func TestHostileInputIsLinear(t *testing.T) {
-	if raced() {
-		t.Skip("processor time says nothing under the race detector")
-	}
 	var many strings.Builder // code points, the worst case of Punycode
 	for r := rune(0x4e00); many.Len() < 3000; r++ {
 		many.WriteRune(r)
@@ -331,39 +325,10 @@ func TestHostileInputIsLinear(t *testing.T) {
 				}
 			}
 		}
-		if x := growth(t, work(4000), work(8*4000)); x > 30 {
+		if x := linear.Growth(12, 12, work(4000), work(8*4000)); x > 30 {
 			t.Errorf("%.20q: eight times the input takes %.1f times as long", unit, x)
 		}
 	}
-}
-
-// raced tells whether the race detector is on, whose own cost drowns the work's.
-func raced() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
-}
-
-// growth tells how much longer the second takes, by processor time and the best
-// of several runs: noise only ever adds. It tries again while the answer is bad.
-func growth(t *testing.T, small, large func()) float64 {
-	t.Helper()
-	least := func(f func(), best time.Duration) time.Duration {
-		var before, after syscall.Rusage
-		_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before)
-		f()
-		_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
-		return min(best, time.Duration(after.Utime.Nano()+after.Stime.Nano()-before.Utime.Nano()-before.Stime.Nano()))
-	}
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // its steps are not the work's
-	a, b, x := time.Hour, time.Hour, 0.0
-	for range 12 {
-		runtime.GC()
-		a, b = least(small, a), least(large, b)
-		if x = float64(b) / float64(max(a, 100*time.Microsecond)); x < 12 {
-			break
-		}
-	}
-	return x
 }
 
 func FuzzFrom(f *testing.F) {

@@ -6,13 +6,10 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"runtime/debug"
-	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
+	"mailwicket/filter/linear"
 	"mailwicket/filter/mail"
 )
 
@@ -218,60 +215,24 @@ func aborted(t testing.TB, n int) func() {
 	}
 }
 
-// cpu gives the processor time of this process: that of its neighbours does not
-// count.
-func cpu(t testing.TB) time.Duration {
-	t.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// raced tells whether the race detector is on, whose own cost drowns the work's.
-func raced() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
-}
-
-// growth tells how much more the work of 2n costs than that of n, by the best
-// of several runs of each: noise only ever adds.
-func growth(t testing.TB, b bomb, n, runs int) float64 {
-	t.Helper()
-	once, twice := b.setup(t, n), b.setup(t, 2*n)
-	least := func(f func(), best time.Duration) time.Duration {
-		runtime.GC()
-		start := cpu(t)
-		f()
-		return min(best, cpu(t)-start)
-	}
-	short, long := time.Hour, time.Hour
-	for range runs {
-		short, long = least(once, short), least(twice, long)
-	}
-	return float64(long) / float64(max(short, 50*time.Microsecond))
+// doubled tells how much longer the work of 2n takes than that of n.
+func doubled(t testing.TB, b bomb, n, tries int, enough float64) float64 {
+	return linear.Growth(tries, enough, b.setup(t, n), b.setup(t, 2*n))
 }
 
 // TestBombs is what BenchmarkAttack measures, on small inputs and with a wide
-// bound: quadratic work would take four times as long. A bad figure gets another
-// chance, and goleak sees what an abort leaves behind. Under the race detector the
-// work is done once, and no time is taken.
+// bound: quadratic work would take four times as long. And goleak sees what an
+// abort leaves behind.
 func TestBombs(t *testing.T) {
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // its steps are not the work's
 	for _, b := range bombs() {
 		t.Run(b.name, func(t *testing.T) {
-			if raced() {
-				b.setup(t, max(b.n/64, 2))()
-				return
+			n := b.n / 16
+			if linear.Raced {
+				n = max(b.n/64, 2)
 			}
-			x := 0.0
-			for range 5 {
-				if x = growth(t, b, b.n/16, 3); x < 3 {
-					return
-				}
+			if x := doubled(t, b, n, 15, 3); x > 3 {
+				t.Errorf("twice the input takes %.1f times as long", x)
 			}
-			t.Errorf("twice the input takes %.1f times as long", x)
 		})
 	}
 }
@@ -281,7 +242,7 @@ func TestBombs(t *testing.T) {
 func BenchmarkAttack(b *testing.B) {
 	for _, a := range bombs() {
 		b.Run(a.name, func(b *testing.B) {
-			x := growth(b, a, a.n, 11)
+			x := doubled(b, a, a.n, 11, 0)
 			work := a.setup(b, a.n)
 			b.ReportAllocs()
 			for b.Loop() {

@@ -11,6 +11,7 @@ import (
 	msgauth "github.com/emersion/go-msgauth/dkim"
 
 	"mailwicket/filter/dkim/sig"
+	"mailwicket/filter/linear"
 	"mailwicket/filter/mail"
 )
 
@@ -169,7 +170,7 @@ func agree(t *testing.T, z zone, msg string, piece int) (found Finding, judged b
 func TestDifferential(t *testing.T) {
 	z := testZone(t)
 	rounds := 2000
-	if testing.Short() || raced() {
+	if testing.Short() || linear.Raced {
 		rounds = 500
 	}
 	count := map[string]int{}

@@ -2,14 +2,11 @@ package encword
 
 import (
 	"mime"
-	"runtime"
-	"runtime/debug"
-	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 	"unicode/utf8"
+
+	"mailwicket/filter/linear"
 )
 
 func TestDecode(t *testing.T) {
@@ -56,40 +53,17 @@ func TestLen(t *testing.T) {
 }
 
 // TestHostileInputIsLinear: eight times the input costs about eight times the
-// work, by processor time and the best of several runs. Quadratic code would be
-// at sixty-four.
+// work. Quadratic code would be at sixty-four.
 func TestHostileInputIsLinear(t *testing.T) {
-	if raced() {
-		t.Skip("processor time says nothing under the race detector")
-	}
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // its steps are not the work's
 	for _, unit := range []string{"=?", "=?a?q?", "=?a?b?", "?=", "=?utf-8?q?=41?= ", "=?a", "=?big5?q?=a4?=", "=?x?q?a"} {
-		best := [2]time.Duration{time.Hour, time.Hour}
-		x := 0.0
-		for range 12 {
-			runtime.GC()
-			for i, n := range []int{8 << 10, 64 << 10} {
-				s := strings.Repeat(unit, n/len(unit))
-				var before, after syscall.Rusage
-				_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before)
-				Decode(s)
-				_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
-				best[i] = min(best[i], time.Duration(after.Utime.Nano()+after.Stime.Nano()-before.Utime.Nano()-before.Stime.Nano()))
-			}
-			if x = float64(best[1]) / float64(max(best[0], 100*time.Microsecond)); x < 12 {
-				break
-			}
+		work := func(n int) func() {
+			s := strings.Repeat(unit, n/len(unit))
+			return func() { Decode(s) }
 		}
-		if x > 30 {
+		if x := linear.Growth(12, 12, work(8<<10), work(64<<10)); x > 30 {
 			t.Errorf("%q: eight times the input takes %.1f times as long", unit, x)
 		}
 	}
-}
-
-// raced tells whether the race detector is on, whose own cost drowns the work's.
-func raced() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 func FuzzDecode(f *testing.F) {

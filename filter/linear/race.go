@@ -1,0 +1,6 @@
+//go:build race
+
+package linear
+
+// Raced tells whether the race detector is on.
+const Raced = true
