@@ -75,6 +75,7 @@ type App struct {
 // inForce is all that a reload replaces.
 type inForce struct {
 	config  *config.Config
+	hashes  []byte // the secret of what is counted
 	lists   *list.Book
 	zones   *dnsbl.Book // nil without
 	rates   *limit.Rates
@@ -201,7 +202,8 @@ func (a *App) redactor() func(*filter.Record) *filter.Record {
 	if !a.o.Config.Journal.Redact {
 		return nil
 	}
-	return observe.Redactor(a.store.secret)
+	// Asked for each time: it changes where Redis turns out to hold another one.
+	return func(r *filter.Record) *filter.Record { return observe.Redactor(a.store.key())(r) }
 }
 
 // newStream makes what gives decisions to the other filters; nil where nobody

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -48,7 +49,7 @@ func (a *App) install(ctx context.Context, c *config.Config) error {
 		return fmt.Errorf("%w: %s", ErrConfig, problems[0])
 	}
 	var err error
-	next := &inForce{config: c, lists: a.newLists(c)}
+	next := &inForce{config: c, hashes: a.store.key(), lists: a.newLists(c)}
 	if next.zones, err = a.newZones(c); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -88,7 +89,7 @@ func (a *App) taken() {
 }
 
 // carry gives next what old has learned: sets of lists, health of zones, and
-// counts where what is counted did not change.
+// counts where neither what is counted nor the secret changed.
 func (a *App) carry(next, old *inForce) {
 	limits, window := next.config.Limits(), next.config.DKIM.ReplayWindow.Std()
 	if old != nil {
@@ -96,18 +97,19 @@ func (a *App) carry(next, old *inForce) {
 		if next.zones != nil {
 			next.zones.Carry(old.zones)
 		}
-		if reflect.DeepEqual(limits, old.config.Limits()) {
+		same := bytes.Equal(next.hashes, old.hashes)
+		if same && reflect.DeepEqual(limits, old.config.Limits()) {
 			next.rates = old.rates
 		}
-		if window == old.config.DKIM.ReplayWindow.Std() {
+		if same && window == old.config.DKIM.ReplayWindow.Std() {
 			next.replays = old.replays
 		}
 	}
 	if next.rates == nil && len(limits) > 0 {
-		next.rates = a.store.rates(limits)
+		next.rates = a.store.rates(limits, next.hashes)
 	}
 	if next.replays == nil && window > 0 {
-		next.replays = a.store.replays(window)
+		next.replays = a.store.replays(window, next.hashes)
 	}
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -136,10 +137,37 @@ func TestRedisRefused(t *testing.T) {
 	}
 }
 
+// A filter that starts while Redis is away counts under a secret of its own; when
+// it finds the others', all that it counts goes on under theirs.
+func TestSecretFoundLater(t *testing.T) {
+	server := redistest.New(t)
+	load := parse(t, t.TempDir(), fmt.Sprintf("redis: {url: \"redis://%s\"}\nrates: [{name: few, key: [client], limit: 5/1h}]\n", server.Addr))
+	a := start(t, load)
+	first := a.live.Load()
+	if first.rates == nil || first.replays == nil {
+		t.Fatal("nothing is counted")
+	}
+	server.Run(t, []string{`save ""`, "appendonly no"})
+	others := bytes.Repeat([]byte{7}, secretLen)
+	if err := server.Direct(t).Set(t.Context(), secretKey, others, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	redistest.Await(t, "the others' secret", func() bool { return a.store.shareSecret(t.Context()) == nil })
+	a.reinstall()
+	found := a.live.Load()
+	if !bytes.Equal(found.hashes, others) || found.rates == first.rates || found.replays == first.replays {
+		t.Error("what is counted goes on under the secret of the start")
+	}
+	a.reinstall()
+	if again := a.live.Load(); again.rates != found.rates || again.replays != found.replays {
+		t.Error("counts are not carried over where nothing changed")
+	}
+}
+
 // useLimits counts mail, and more recipients of one signature than are counted
 // exactly.
 func useLimits(t *testing.T, s *store) {
-	rates := s.rates([]limit.Limit{{Name: "one", Key: []limit.Key{limit.Rcpt}, Unit: limit.Recipients, Count: 1, Per: time.Hour}})
+	rates := s.rates([]limit.Limit{{Name: "one", Key: []limit.Key{limit.Rcpt}, Unit: limit.Recipients, Count: 1, Per: time.Hour}}, s.key())
 	set := &fact.Set{Now: time.Now()}
 	set.Rcpt.To = fact.Is(mail.ParsePath("<a@example.net>"))
 	for i, want := range []int{0, 1} {
@@ -150,7 +178,7 @@ func useLimits(t *testing.T, s *store) {
 	if degraded, why := rates.Degraded(); degraded {
 		t.Error(why)
 	}
-	replays := s.replays(time.Hour)
+	replays := s.replays(time.Hour, s.key())
 	rcpts := make([]string, limit.Exact+1)
 	for i := range rcpts {
 		rcpts[i] = fmt.Sprintf("user%d@example.net", i)

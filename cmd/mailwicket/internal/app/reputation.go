@@ -115,8 +115,8 @@ func (s *store) lists() live.Store {
 	return s.listed
 }
 
-func (s *store) limitOptions(name string) limit.Options {
-	return limit.Options{Secret: s.secret, Log: s.log, Observer: limit.Observer{
+func (s *store) limitOptions(name string, secret []byte) limit.Options {
+	return limit.Options{Secret: secret, Log: s.log, Observer: limit.Observer{
 		Op:       s.count,
 		Degraded: func(degraded bool, why string) { s.board.set(s.name+" ("+name+")", !degraded, why) },
 		Decided:  func(limit, result string) { s.metrics.RateDecisions.WithLabelValues(limit, result).Inc() },
@@ -125,16 +125,16 @@ func (s *store) limitOptions(name string) limit.Options {
 
 // rates counts by the limits of a configuration. What was counted stays over a
 // reload where Redis keeps it, and else where the limits did not change.
-func (s *store) rates(limits []limit.Limit) *limit.Rates {
+func (s *store) rates(limits []limit.Limit, secret []byte) *limit.Rates {
 	if s.redis == nil {
-		return limit.NewRates(limits, nil, s.limitOptions("rates"))
+		return limit.NewRates(limits, nil, s.limitOptions("rates", secret))
 	}
-	return limit.NewRates(limits, limitredis.New(s.redis, ""), s.limitOptions("rates"))
+	return limit.NewRates(limits, limitredis.New(s.redis, ""), s.limitOptions("rates", secret))
 }
 
-func (s *store) replays(window time.Duration) *limit.Replays {
+func (s *store) replays(window time.Duration, secret []byte) *limit.Replays {
 	if s.redis == nil {
-		return limit.NewReplays(nil, window, s.limitOptions("replays"))
+		return limit.NewReplays(nil, window, s.limitOptions("replays", secret))
 	}
-	return limit.NewReplays(limitredis.New(s.redis, ""), window, s.limitOptions("replays"))
+	return limit.NewReplays(limitredis.New(s.redis, ""), window, s.limitOptions("replays", secret))
 }

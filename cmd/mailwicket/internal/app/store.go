@@ -173,6 +173,13 @@ func (s *store) run(ctx context.Context, newSecret func()) {
 	})
 }
 
+// key is the secret of the moment. Nobody changes its bytes.
+func (s *store) key() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.secret
+}
+
 func (s *store) isShared() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
