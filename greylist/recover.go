@@ -31,7 +31,7 @@ func (s *Service) Degraded() (bool, string) {
 // Close stops the Service's own work. It does not close the store. What the
 // fallback learned and could not hand over is lost.
 func (s *Service) Close() {
-	r := &s.recovery
+	r := s.recovery
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
@@ -41,7 +41,7 @@ func (s *Service) Close() {
 
 // degrade notes that the store did not answer.
 func (s *Service) degrade(err error) {
-	r := &s.recovery
+	r := s.recovery
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.degraded {
@@ -76,7 +76,7 @@ func (s *Service) recover() {
 
 // recovered ends the degraded state, unless the fallback learned more just now.
 func (s *Service) recovered() bool {
-	r := &s.recovery
+	r := s.recovery
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s.shadow.owes() {

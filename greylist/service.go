@@ -72,7 +72,7 @@ type Service struct {
 	store    Store // c.Store, observed
 	breaker  *gobreaker.CircuitBreaker[Outcome]
 	shadow   *shadow
-	recovery recovery
+	recovery *recovery
 }
 
 // New makes a Service. It does not touch the store. Close must be called at the
@@ -90,7 +90,7 @@ func New(c ServiceConfig) *Service {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{c: c, keys: newKeyer(c.Secret), shadow: newShadow(fallbackRecords)}
+	s := &Service{c: c, keys: newKeyer(c.Secret), shadow: newShadow(fallbackRecords), recovery: &recovery{}}
 	s.store = observed{c.Store, c.Observer.Op}
 	s.breaker = gobreaker.NewCircuitBreaker[Outcome](gobreaker.Settings{
 		Name: "greylist", Timeout: breakerOpen,
@@ -101,6 +101,14 @@ func New(c ServiceConfig) *Service {
 	})
 	s.recovery.ctx, s.recovery.stop = context.WithCancel(context.Background())
 	return s
+}
+
+// With gives a Service of other parameters over the same store and memory: what
+// one learned and owes to the store, both know. Close ends both.
+func (s *Service) With(p Params) *Service {
+	other := *s
+	other.c.Params = p
+	return &other
 }
 
 // errCaller marks errors that say nothing about the store.

@@ -389,6 +389,41 @@ func TestMergedOnAccess(t *testing.T) {
 	}
 }
 
+// A reload in an outage changes the times, and nothing that was learned is lost.
+func TestWith(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := greylist.NewMemory(1000)
+		b, other := newBench(store, time.Now, nil), newBench(store, time.Now, nil)
+		defer other.Close()
+		r := storetest.Request(1, "<a@example.org>", "<b@example.net>")
+		b.store.mode.Store(fails)
+		first, _ := b.check(t, r, greylist.Defer, true)
+
+		p := greylist.DefaultParams()
+		p.Delay = time.Minute
+		old := b.Service
+		b.Service = old.With(p)
+		defer b.Close()
+		if on, _ := b.Degraded(); !on {
+			t.Error("the outage is forgotten")
+		}
+		if o, _ := b.check(t, r, greylist.Defer, true); o.Remaining != time.Minute || !o.FirstSeen.Equal(first.FirstSeen) {
+			t.Errorf("%+v, want a minute from %s", o, first.FirstSeen)
+		}
+		if o, err := old.Check(t.Context(), r); err != nil || o.Remaining != delay {
+			t.Errorf("a session of before the reload: %+v, %v, want %s", o, err, delay)
+		}
+		b.store.mode.Store(works)
+		sleep(delay)
+		if on, _ := old.Degraded(); on {
+			t.Error("the one before is still degraded")
+		}
+		if o, _ := other.check(t, r, greylist.Pass, false); !o.FirstSeen.Equal(first.FirstSeen) {
+			t.Errorf("the store learned %+v, want first seen %s", o, first.FirstSeen)
+		}
+	})
+}
+
 // Sidecars that ask all the time, over a store that comes and goes, must lose no
 // triplet and let none through early.
 func TestStormWithOutages(t *testing.T) {

@@ -16,10 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"mailwicket/cmd/mailwicket/internal/config"
 	"mailwicket/filter/milter/client"
+	"mailwicket/filter/observe"
 	"mailwicket/policy"
 )
 
@@ -334,6 +336,33 @@ func TestSecret(t *testing.T) {
 	}
 	if _, err := localSecret(dir); err == nil {
 		t.Error("a broken secret is taken")
+	}
+}
+
+// TestGreylistTimes: however often a reload changes the times, there is one
+// memory of what was seen.
+func TestGreylistTimes(t *testing.T) {
+	c, problems := parse(t, t.TempDir(), "")()
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	log := slog.New(slog.DiscardHandler)
+	m := observe.New(prometheus.NewRegistry())
+	s, err := openStore(c, nil, m, newBoard(m, log), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	first := s.greylister(c.Greylist)
+	if s.greylister(c.Greylist) != first {
+		t.Error("without a change there is another one")
+	}
+	for i := range 100 {
+		c.Greylist.Delay = config.Duration(i) * config.Duration(time.Minute)
+		s.greylister(c.Greylist)
+	}
+	if s.current() == first || s.params.Delay != 99*time.Minute || len(s.services) != 1 {
+		t.Errorf("after 100 changes there are %d, the last with %+v", len(s.services), s.params)
 	}
 }
 

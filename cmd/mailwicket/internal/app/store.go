@@ -38,7 +38,7 @@ type store struct {
 	listed   *redislist.Store    // nil until it is asked for
 	secret   []byte              // of the keys' hashes
 	shared   bool                // Redis holds the same one
-	services []*greylist.Service // the last one is in force
+	services []*greylist.Service // one for each secret; the last one is in force
 	params   greylist.Params     // of the last one
 	hashes   []byte              // the secret of the last one
 }
@@ -104,13 +104,16 @@ func (s *store) shareSecret(ctx context.Context) error {
 	return saveSecret(s.dir, shared)
 }
 
-// greylister gives the service for a configuration: the one in force where times
-// and secret did not change, so that what it remembers stays.
+// greylister gives the service for a configuration. What the one in force
+// remembers stays, unless the secret changed.
 func (s *store) greylister(g config.Greylist) *greylist.Service {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := greylistParams(g)
-	if n := len(s.services); n > 0 && s.params == p && bytes.Equal(s.hashes, s.secret) {
+	if n := len(s.services); n > 0 && bytes.Equal(s.hashes, s.secret) {
+		if s.params != p {
+			s.services[n-1], s.params = s.services[n-1].With(p), p
+		}
 		return s.services[n-1]
 	}
 	svc := greylist.New(greylist.ServiceConfig{Store: s.back, Params: p, Secret: s.secret, Log: s.log,
