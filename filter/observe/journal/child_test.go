@@ -152,21 +152,30 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// TestNoDirectory: somebody takes the directory away and gives it back.
+// TestNoDirectory: somebody takes the directory away, and then all above it.
 func TestNoDirectory(t *testing.T) {
-	parent := t.TempDir()
+	parent := filepath.Join(t.TempDir(), "data")
 	dir := filepath.Join(parent, "journal")
 	n := &counter{}
 	conf := config(dir, &clock{t: noon}, n)
 	j, err := New(conf)
 	check(t, err)
-	check(t, os.Rename(dir, dir+"-away"))
+	check(t, os.RemoveAll(dir))
 	j.Message(record("r1", noon))
 	flush(j)
-	check(t, os.Rename(dir+"-away", dir))
+	if got, _ := refs(t, dir); len(got) != 1 || got[0] != "r1" || n.get("failed") != 0 {
+		t.Errorf("the directory is not made again: read %v, %v", got, n.n)
+	}
+	check(t, os.Rename(parent, parent+"-away"))
 	j.Message(record("r2", noon))
 	flush(j)
-	if got, _ := refs(t, dir); len(got) != 1 || got[0] != "r2" || n.get("failed") != 1 {
+	if n.get("failed") != 1 {
+		t.Errorf("written nowhere: %v", n.n)
+	}
+	check(t, os.Rename(parent+"-away", parent))
+	j.Message(record("r3", noon))
+	flush(j)
+	if got, _ := refs(t, dir); len(got) != 2 || got[1] != "r3" || n.get("failed") != 1 {
 		t.Errorf("read %v, %v", got, n.n)
 	}
 }

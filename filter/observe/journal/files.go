@@ -111,6 +111,11 @@ func (w *writer) begin(now time.Time) error {
 		if errors.Is(err, fs.ErrExist) {
 			continue // the clock stood still
 		}
+		if errors.Is(err, fs.ErrNotExist) && os.Mkdir(w.c.Dir, dirMode) == nil {
+			// Somebody removed the directory, to be rid of the files. What lies above it
+			// is not made: it may be a disk that is gone.
+			f, err = os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o640)
+		}
 		if err != nil {
 			return err
 		}

@@ -54,9 +54,11 @@ type Journal struct {
 	dropped atomic.Int64
 }
 
+const dirMode = 0o750
+
 // New makes the directory, so that a wrong one is found at start.
 func New(c Config) (*Journal, error) {
-	if err := os.MkdirAll(c.Dir, 0o750); err != nil {
+	if err := os.MkdirAll(c.Dir, dirMode); err != nil {
 		return nil, fmt.Errorf("journal directory: %w", err)
 	}
 	probe, err := os.CreateTemp(c.Dir, ".probe")

@@ -44,6 +44,7 @@ type Options struct {
 	Log     *slog.Logger
 	Version string
 	Env     func(string) string
+	Taken   func(*config.Config) // told of each configuration that comes into force; may be nil
 }
 
 // App is a server. New opens everything that may fail, Run serves.
@@ -68,7 +69,8 @@ type App struct {
 	server        *milter.Server
 
 	reloading sync.Mutex
-	watchers  sync.WaitGroup // over list files
+	read      atomic.Pointer[config.Origin] // the file that was read last
+	watchers  sync.WaitGroup                // over list files
 	live      atomic.Pointer[inForce]
 }
 
@@ -98,6 +100,7 @@ func New(o Options) (_ *App, err error) {
 	a.board = newBoard(a.metrics, o.Log)
 	a.host, _ = os.Hostname() // a filter without a name works as well
 	c := o.Config
+	a.read.Store(new(c.Origin()))
 
 	if err := os.MkdirAll(c.DataDir, 0o750); err != nil {
 		return nil, fmt.Errorf("data_dir: %w: name another one in the configuration or with --data-dir", err)
@@ -190,21 +193,24 @@ func (a *App) newJournal() (*journal.Journal, error) {
 	c := a.o.Config
 	return journal.New(journal.Config{Dir: filepath.Join(c.DataDir, "journal"), Keep: c.Journal.Keep.Std(),
 		MaxFile: min(journalFile, int64(c.Journal.MaxSize)), MaxAll: int64(c.Journal.MaxSize), Queue: journalQueue,
-		Redact: a.redactor(), Now: time.Now, Log: a.log,
+		Redact: a.redact, Now: time.Now, Log: a.log,
 		Written: func(result string) {
 			a.metrics.Journal.WithLabelValues(result).Inc()
 			a.observed.journalled(result)
 		}})
 }
 
-// redactor is nil where records are kept as they are.
-func (a *App) redactor() func(*filter.Record) *filter.Record {
-	if !a.o.Config.Journal.Redact {
-		return nil
+// redact hides what is personal in a record, where the configuration in force asks
+// for it, under the secret of the moment.
+func (a *App) redact(r *filter.Record) *filter.Record {
+	if !a.live.Load().config.Journal.Redact {
+		return r
 	}
-	// Asked for each time: it changes where Redis turns out to hold another one.
-	return func(r *filter.Record) *filter.Record { return observe.Redactor(a.store.key())(r) }
+	return observe.Redactor(a.store.key())(r)
 }
+
+// sharedName is on the board.
+const sharedName = "shared decisions"
 
 // newStream makes what gives decisions to the other filters; nil where nobody
 // wants that.
@@ -213,8 +219,15 @@ func (a *App) newStream() *stream.Stream {
 	if !c.Share || a.store.redis == nil {
 		return nil
 	}
-	return stream.New(stream.Config{Client: a.store.redis, Max: int64(c.ShareMax), Queue: sharedQueue, Redact: a.redactor(), Log: a.log,
-		Shared: func(result string) { a.metrics.Shared.WithLabelValues(result).Inc() }})
+	return stream.New(stream.Config{Client: a.store.redis, Max: int64(c.ShareMax), Queue: sharedQueue, Redact: a.redact, Log: a.log,
+		Shared: func(result string) { a.metrics.Shared.WithLabelValues(result).Inc() },
+		Failed: func(err error) {
+			if err != nil {
+				a.board.set(sharedName, false, redisTrouble(err).Error())
+				return
+			}
+			a.board.set(sharedName, true, "")
+		}})
 }
 
 // newServer makes the milter side. Each session takes the engine of the moment

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/filter"
 	"mailwicket/filter/milter/client"
 	"mailwicket/filter/observe"
 	"mailwicket/policy"
@@ -336,6 +337,30 @@ func TestSecret(t *testing.T) {
 	}
 	if _, err := localSecret(dir); err == nil {
 		t.Error("a broken secret is taken")
+	}
+}
+
+// TestRedactTaken: who asks for redaction need not restart to get it.
+func TestRedactTaken(t *testing.T) {
+	dir, asked := t.TempDir(), ""
+	a := start(t, func() (*config.Config, []policy.Problem) {
+		c, problems := parse(t, dir, "log: {level: info}\n"+asked)()
+		c.Journal.Redact = asked != ""
+		return c, problems
+	})
+	said := func() string {
+		r := a.redact(&filter.Record{Decisions: []filter.Decided{{Recipient: "ann@home.example"}}})
+		return r.Decisions[0].Recipient
+	}
+	if got := said(); got != "ann@home.example" {
+		t.Errorf("unasked: %q", got)
+	}
+	asked = "trace_header: false\n"
+	if err := a.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if got := said(); strings.Contains(got, "ann") {
+		t.Errorf("after the reload: %q", got)
 	}
 }
 

@@ -84,6 +84,9 @@ func (a *App) install(ctx context.Context, c *config.Config) error {
 
 // taken notes that the configuration on disk is the one in force.
 func (a *App) taken() {
+	if a.o.Taken != nil {
+		a.o.Taken(a.live.Load().config)
+	}
 	a.metrics.ReloadOK.Set(1)
 	a.metrics.ReloadTime.Set(float64(time.Now().Unix()))
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,11 +18,13 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"mailwicket/cmd/mailwicket/internal/config"
+	"mailwicket/filter"
 	"mailwicket/filter/fact"
 	"mailwicket/filter/limit"
 	"mailwicket/filter/list/live"
 	"mailwicket/filter/mail"
 	"mailwicket/filter/observe"
+	"mailwicket/filter/observe/journal/stream"
 	"mailwicket/greylist"
 	"mailwicket/greylist/redisstore/redistest"
 	"mailwicket/greylist/storetest"
@@ -108,6 +111,7 @@ func TestRedisACL(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("decisions", func(t *testing.T) { shareDecisions(t, open(t)) })
 	if n, err := direct.Do(t.Context(), "acl", "log").Slice(); err != nil || len(n) > 0 {
 		t.Errorf("denied: %v, %v", n, err)
 	}
@@ -190,6 +194,24 @@ func useLimits(t *testing.T, s *store) {
 	}
 	if degraded, why := replays.Degraded(); degraded {
 		t.Error(why)
+	}
+}
+
+// shareDecisions writes one and finds it.
+func shareDecisions(t *testing.T, s *store) {
+	failed := func(err error) { t.Error(err) }
+	shared := make(chan string, 1)
+	st := stream.New(stream.Config{Client: s.redis, Max: 100, Queue: 10, Log: slog.New(slog.DiscardHandler), Failed: failed,
+		Shared: func(result string) { shared <- result }})
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { st.Run(ctx) })
+	defer running.Wait()
+	defer stop()
+	st.Message(&filter.Record{Ref: "4JZRZ-63WQR"})
+	<-shared
+	if r, err := st.Find(ctx, "4JZRZ-63WQR"); err != nil || r == nil {
+		t.Errorf("found %v, %v", r, err)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -33,6 +32,9 @@ func (a *App) Reload() error {
 
 func (a *App) reload() error {
 	c, problems := a.o.Load()
+	if c != nil && !c.Origin().IsZero() {
+		a.read.Store(new(c.Origin()))
+	}
 	if len(problems) > 0 {
 		for _, p := range problems {
 			a.log.Error("configuration problem", slog.String("problem", p.String()))
@@ -40,6 +42,10 @@ func (a *App) reload() error {
 		return fmt.Errorf("%w: %d problem(s), the first: %s", ErrConfig, len(problems), problems[0])
 	}
 	old := a.live.Load()
+	if c.Bare() && !old.config.Bare() {
+		// Half of a copy, or a slip of the shell: the rules would be gone.
+		return fmt.Errorf("%w: %s gives no key any more; write one, such as \"profile: standard\", to go on with the defaults", ErrConfig, c.File)
+	}
 	if err := a.install(context.Background(), c); err != nil {
 		return err
 	}
@@ -83,39 +89,31 @@ func (l *inForce) dependencies() []string {
 	return names
 }
 
-const watchEvery = 2 * time.Second
+// How often files are looked at: those of lists, and the configuration. That must
+// look the same twice, since it may be written at the moment.
+const (
+	watchEvery  = 2 * time.Second
+	configEvery = time.Second
+)
 
 // watchConfig notices a changed configuration file, also where a rename or a
-// symlink puts a new one in its place.
+// symlink puts a new one in its place, and one that changed while the server
+// started.
 func (a *App) watchConfig(ctx context.Context) {
 	file := a.o.Config.File
 	if file == "" {
 		return
 	}
-	last := stateOf(file)
-	every(ctx, watchEvery, func() {
-		now := stateOf(file)
-		if now == last {
+	var last config.Origin
+	every(ctx, configEvery, func() {
+		now := config.Stat(file)
+		still := now.Same(last)
+		last = now
+		// A file that is gone for a moment is being replaced.
+		if now.IsZero() || !still || now.Same(*a.read.Load()) {
 			return
 		}
-		last = now
-		if now.err == "" { // a file that is gone for a moment is being replaced
-			_ = a.Reload() // logs and counts its error
-		}
+		a.read.Store(&now) // where it cannot be read, once is enough
+		_ = a.Reload()     // logs and counts its error
 	})
-}
-
-// fileState is what shows that a file has changed.
-type fileState struct {
-	mtime time.Time
-	size  int64
-	err   string
-}
-
-func stateOf(file string) fileState {
-	st, err := os.Stat(file) // through symlinks: Kubernetes swaps them
-	if err != nil {
-		return fileState{err: err.Error()}
-	}
-	return fileState{mtime: st.ModTime(), size: st.Size()}
 }

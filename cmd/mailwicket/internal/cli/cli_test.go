@@ -257,7 +257,13 @@ var (
 // where it listens.
 func serve(t *testing.T, conf string) *served {
 	t.Helper()
-	s := &served{t: t, dir: t.TempDir(), status: make(chan int, 1)}
+	return serveIn(t, t.TempDir(), conf)
+}
+
+// serveIn is serve in a directory of the caller's.
+func serveIn(t *testing.T, dir, conf string) *served {
+	t.Helper()
+	s := &served{t: t, dir: dir, status: make(chan int, 1)}
 	file := filepath.Join(s.dir, "mailwicket.yaml")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
@@ -276,6 +282,7 @@ func serve(t *testing.T, conf string) *served {
 		}
 		select {
 		case status := <-s.status:
+			s.status <- status
 			t.Fatalf("serve ended with status %d: %s", status, s.out.String())
 		case <-time.After(20 * time.Millisecond):
 		}

@@ -50,7 +50,7 @@ func (c demoCmd) Run(s Streams) error {
 	if c.Log {
 		logTo = s.Err
 	}
-	a, err := app.New(app.Options{Config: cfg, Log: newLogger(logTo, cfg.Log), Version: buildVersion(), Env: os.Getenv,
+	a, err := app.New(app.Options{Config: cfg, Log: newLogger(logTo, cfg.Log.Format, logLevel(cfg.Log)), Version: buildVersion(), Env: os.Getenv,
 		Load: func() (*config.Config, []policy.Problem) { return cfg, nil }})
 	if err != nil {
 		return err

@@ -30,10 +30,17 @@ func (c serveCmd) Run(s Streams) error {
 		return err
 	}
 	c.place(cfg)
-	log := newLogger(s.Err, cfg.Log)
+	// From here on, a request to read again waits for the server instead of ending it.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	level := new(slog.LevelVar)
+	level.Set(logLevel(cfg.Log))
+	log := newLogger(s.Err, cfg.Log.Format, level)
 	slog.SetDefault(log) // for libraries that log by themselves
 	a, err := app.New(app.Options{
 		Config: cfg, Log: log, Version: buildVersion(), Env: os.Getenv,
+		Taken: func(c *config.Config) { level.Set(logLevel(c.Log)) },
 		Load: func() (*config.Config, []policy.Problem) {
 			next, problems := readConfig(c.Config)
 			if next != nil {
@@ -47,7 +54,7 @@ func (c serveCmd) Run(s Streams) error {
 	}
 	ctx, stop := s.context()
 	defer stop()
-	reloadOnHangup(ctx, a)
+	go reloadOn(ctx, hangup, a)
 	greet(s.Out, a, cfg)
 	return a.Run(ctx)
 }
@@ -86,32 +93,31 @@ func userStateDir() string {
 	return ""
 }
 
-func newLogger(w io.Writer, c config.Log) *slog.Logger {
+func logLevel(c config.Log) slog.Level {
 	var level slog.Level
 	if level.UnmarshalText([]byte(c.Level)) != nil {
-		level = slog.LevelInfo
+		return slog.LevelInfo
 	}
+	return level
+}
+
+func newLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level}
-	if c.Format == "json" {
+	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-func reloadOnHangup(ctx context.Context, a *app.App) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	go func() {
-		defer signal.Stop(hangup)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-hangup:
-				_ = a.Reload() // tells its error in the log and in metrics
-			}
+func reloadOn(ctx context.Context, hangup <-chan os.Signal, a *app.App) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			_ = a.Reload() // tells its error in the log and in metrics
 		}
-	}()
+	}
 }
 
 // greet says what a postmaster needs to know next.

@@ -70,6 +70,7 @@ type Config struct {
 
 	File string `yaml:"-"` // where it was read from; "" for the defaults
 
+	origin Origin                     // what the file was when it was read
 	at     map[string]policy.Position // where each key stands that is given
 	broken map[string]bool            // paths whose value could not be read
 }
@@ -222,8 +223,8 @@ func (r *Rules) Read(file string, n *yaml.Node, path string) []policy.Problem {
 
 // Journal is where decisions are kept.
 type Journal struct {
-	Keep    Duration `yaml:"keep" min:"0s" max:"400d" doc:"How long. 0s keeps none."`
-	MaxSize Size     `yaml:"max_size" min:"1048576" max:"1099511627776" doc:"Most bytes of all files; the oldest go first."`
+	Keep    Duration `yaml:"keep" min:"0s" max:"400d" doc:"How long. 0s keeps none." restart:"true"`
+	MaxSize Size     `yaml:"max_size" min:"1048576" max:"1099511627776" doc:"Most bytes of all files; the oldest go first." restart:"true"`
 	Redact  bool     `yaml:"redact" doc:"Keep hashes in place of addresses and subjects."`
 
 	Share    bool `yaml:"share" doc:"Keep the latest decisions in Redis too, so that every filter there can explain those of the others." restart:"true"`
@@ -232,7 +233,7 @@ type Journal struct {
 
 // Log is the program's own log.
 type Log struct {
-	Format string `yaml:"format" enum:"text,json" doc:"text for people, json for machines."`
+	Format string `yaml:"format" enum:"text,json" doc:"text for people, json for machines." restart:"true"`
 	Level  string `yaml:"level" enum:"debug,info,warn,error" doc:"Least severity that is written."`
 }
 

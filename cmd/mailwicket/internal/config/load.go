@@ -26,13 +26,15 @@ const maxFile = 4 << 20
 // defaults in their places, and must not be run.
 func Load(file string, env func(string) string) (*Config, []policy.Problem) {
 	var text []byte
+	var origin Origin
 	if file != "" {
 		var err error
-		if text, err = readFile(file, maxFile); err != nil {
+		if text, origin, err = readFile(file, maxFile); err != nil {
 			return Default(), []policy.Problem{{At: policy.Position{File: file}, Message: err.Error()}}
 		}
 	}
 	c, problems := Parse(file, text)
+	c.origin = origin
 	problems = append(problems, c.Validate()...)
 	problems = append(problems, c.environment(env)...)
 	slices.SortStableFunc(problems, func(a, b policy.Problem) int {
@@ -73,21 +75,26 @@ func lookup(env func(string) string, name string) string {
 	return env(name)
 }
 
-// readFile reads a file of bounded size. Its errors do not name the file.
-func readFile(file string, limit int64) ([]byte, error) {
+// readFile reads a file of bounded size, and tells what it was before that: a
+// change while it is read shows later. Its errors do not name the file.
+func readFile(file string, limit int64) ([]byte, Origin, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, reason(err)
+		return nil, Origin{}, reason(err)
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, Origin{}, reason(err)
+	}
 	text, err := io.ReadAll(io.LimitReader(f, limit+1))
 	switch {
 	case err != nil:
-		return nil, reason(err)
+		return nil, Origin{}, reason(err)
 	case int64(len(text)) > limit:
-		return nil, fmt.Errorf("the file is larger than %s", Size(limit))
+		return nil, Origin{}, fmt.Errorf("the file is larger than %s", Size(limit))
 	}
-	return text, nil
+	return text, Origin{info}, nil
 }
 
 // reason takes the file's name off an error: it stands before it anyway.
@@ -155,7 +162,7 @@ const maxSecret = 4096
 // not.
 func (c *Config) secret(path, file string) (Secret, error) {
 	file = c.Resolve(file)
-	text, err := readFile(file, maxSecret)
+	text, _, err := readFile(file, maxSecret)
 	if err != nil {
 		return "", fmt.Errorf("%s: %s %w", path, file, err)
 	}

@@ -34,6 +34,7 @@ type Config struct {
 	Redact func(*filter.Record) *filter.Record // nil keeps records as they are
 	Log    *slog.Logger
 	Shared func(result string) // "shared", "dropped" or "failed"; may be nil
+	Failed func(error)         // told when sharing begins to fail, and with nil when it works again; may be nil
 }
 
 // Stream takes records without ever blocking, and sends them in Run. It is safe
@@ -113,8 +114,8 @@ func (s *Stream) batch(first *filter.Record) []*filter.Record {
 	return all
 }
 
-// send puts a batch into the stream in one round trip. A failure is logged when
-// it begins and when it is over, not for each record.
+// send puts a batch into the stream in one round trip. A failure is told when it
+// begins and when it is over, not for each record.
 func (s *Stream) send(ctx context.Context, batch []*filter.Record, before bool) (failed bool) {
 	// The end of the server is no reason to break off in the middle.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendLimit)
@@ -137,14 +138,20 @@ func (s *Stream) send(ctx context.Context, batch []*filter.Record, before bool) 
 	case err != nil:
 		s.count("failed", n)
 		if !before {
-			s.c.Log.Error("decisions not shared over Redis", slog.String("error", err.Error()))
+			s.tell(err)
 		}
 		return true
 	case before:
-		s.c.Log.Info("decisions shared over Redis again")
+		s.tell(nil)
 	}
 	s.count("shared", n)
 	return false
+}
+
+func (s *Stream) tell(err error) {
+	if s.c.Failed != nil {
+		s.c.Failed(err)
+	}
 }
 
 // pack gives the record's journal line, compressed: a third of its size.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -137,12 +136,12 @@ func TestEnd(t *testing.T) {
 	}
 }
 
-// TestRedisGone: nothing blocks; what is lost is counted, and logged once.
+// TestRedisGone: nothing blocks; what is lost is counted, and told once, as the end is.
 func TestRedisGone(t *testing.T) {
 	srv := redistest.Start(t)
-	var log strings.Builder
+	told := make(chan error, 100)
 	s, n, stop := shared(t, srv.Direct(t), func(c *Config) {
-		c.Queue, c.Log = 10, slog.New(slog.NewTextHandler(&log, nil))
+		c.Queue, c.Failed = 10, func(err error) { told <- err }
 	})
 	s.Message(record(1))
 	redistest.Await(t, "a record", func() bool { return n.get("shared") == 1 })
@@ -155,8 +154,13 @@ func TestRedisGone(t *testing.T) {
 	if _, err := s.Find(t.Context(), "REF-1"); err == nil {
 		t.Error("a search without Redis finds nothing wrong")
 	}
+	srv.Run(t, []string{`save ""`})
+	redistest.Await(t, "the return", func() bool {
+		s.Message(record(2))
+		return n.get("shared") > 1
+	})
 	stop()
-	if got := strings.Count(log.String(), "not shared"); got != 1 {
-		t.Errorf("the log tells it %d times:\n%s", got, log.String())
+	if len(told) != 2 || <-told == nil || <-told != nil {
+		t.Errorf("told %d times more, want once that it fails, and once that it is over", len(told))
 	}
 }
