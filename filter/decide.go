@@ -126,7 +126,7 @@ func (s *Session) atConnection(ctx context.Context, stage mail.Stage) Answer {
 	case policy.Tempfail, policy.Reject:
 		// The MTA refuses every later MAIL by itself: the story ends here.
 		now := s.e.Now()
-		r := &Record{Ref: ref, Host: s.e.Host, Start: n.info.Start, Took: now.Sub(n.info.Start),
+		r := &Record{Ref: ref, Host: s.e.Host, Settings: s.e.Settings, Start: n.info.Start, Took: now.Sub(n.info.Start),
 			Facts: s.facts(stage, nil, now), Verdict: d.Verdict, Rule: d.Rule, Reason: d.Reason,
 			Decisions: slices.Clone(n.decided), Checks: slices.Clone(n.checks)}
 		r.DNS, r.DNSDropped = n.trail.Answers()
@@ -283,7 +283,7 @@ func (s *Session) finish(complete bool) {
 		m.arc.Abort()
 	}
 	m.cancel()
-	r := &Record{Ref: m.ref, Host: s.e.Host, Start: m.start, Took: now.Sub(m.start), Complete: complete,
+	r := &Record{Ref: m.ref, Host: s.e.Host, Settings: s.e.Settings, Start: m.start, Took: now.Sub(m.start), Complete: complete,
 		Facts:   set,
 		Verdict: m.verdict, Rule: m.rule, Reason: m.reason,
 		Decisions: append(slices.Clone(s.conn.decided), m.decided...), Removed: m.removed}

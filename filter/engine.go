@@ -76,6 +76,7 @@ type Config struct {
 	Defers   *Defers    // memory of temporary errors; survives reloads
 
 	Host           string         // names this filter in records
+	Settings       string         // fingerprints of what the facts hang on, for records
 	AuthservID     string         // "" takes the MTA's name
 	Trusted        []netip.Prefix // networks whose mail is not checked
 	TrustLogin     bool           // authenticated clients are trusted
@@ -170,6 +171,8 @@ type Record struct {
 	DNSDropped int            `json:"dns_dropped,omitempty"`
 	Removed    []Deletion     `json:"removed,omitempty"`
 	Degraded   []string       `json:"degraded,omitempty"`
+	Settings   string         `json:"settings,omitempty"` // Config.Settings
+	Redacted   bool           `json:"redacted,omitempty"`
 }
 
 // Decided is one decision and what it was about.

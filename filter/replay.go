@@ -12,21 +12,34 @@ import (
 type Replayed struct {
 	Verdict policy.Verdict
 	Rule    string
-	Asked   int // decisions made
-	Apart   int // recipients who would be asked for in another message
+	Asked   int          // decisions made
+	Apart   int          // recipients who would be asked for in another message
+	Rcpts   []RcptChange // those who would have another answer at RCPT
 
 	// Lacking names what the policy asked for and the record does not hold:
 	// "content" of a message that was refused before it was sent, "links" of one
 	// whose body nobody read, or "greylist" where the store was not asked. The
-	// verdict then is the one so far.
+	// verdict then is the one so far. Of "hidden", what redaction hid, it may be any.
 	Lacking []string
 }
+
+// RcptChange is an answer at RCPT and what it would be: Tempfail, Reject, or
+// Continue where the recipient is taken.
+type RcptChange struct {
+	Old, New policy.Verdict
+	Rule     string // of New, or "" where no rule refuses
+}
+
+// Unsure tells that the verdict may be any: what decides was hidden.
+func (r *Replayed) Unsure() bool { return slices.Contains(r.Lacking, hidden) }
+
+const hidden = "hidden"
 
 // Replay judges a record's facts under a policy, stage by stage, as a Session
 // would. It is pure: under the policy that made the record it gives the record's
 // verdict.
 func Replay(p *policy.Policy, r *Record) Replayed {
-	j := replay{p: p, set: fact.Set{Now: r.Facts.Now, Conn: r.Facts.Conn}}
+	j := replay{p: p, set: fact.Set{Now: r.Facts.Now, Conn: r.Facts.Conn}, redacted: r.Redacted}
 	for _, stage := range []mail.Stage{mail.StageConnect, mail.StageHelo} {
 		if d := j.decide(stage); refusal(d.Verdict) || d.Verdict == policy.Accept {
 			j.settle(d)
@@ -49,9 +62,10 @@ func Replay(p *policy.Policy, r *Record) Replayed {
 }
 
 type replay struct {
-	p   *policy.Policy
-	set fact.Set
-	out Replayed
+	p        *policy.Policy
+	set      fact.Set
+	out      Replayed
+	redacted bool
 }
 
 func refusal(v policy.Verdict) bool { return v == policy.Tempfail || v == policy.Reject }
@@ -59,6 +73,9 @@ func refusal(v policy.Verdict) bool { return v == policy.Tempfail || v == policy
 func (j *replay) decide(stage mail.Stage) policy.Decision {
 	j.set.Stage = stage
 	j.out.Asked++
+	if j.redacted && j.p.Undecided(&j.set) {
+		j.lacks(hidden)
+	}
 	d := j.p.Decide(&j.set)
 	if d.Greylist {
 		j.lacks("greylist")
@@ -82,8 +99,9 @@ func (j *replay) recipients(r *Record) bool {
 	t := &j.set.Txn
 	t.Rcpts, t.First, t.Unlike, t.Apart = nil, fact.Rcpt{}, nil, 0
 	for _, rcpt := range rcpts(r) {
-		j.set.Rcpt = rcpt
+		j.set.Rcpt = rcpt.Rcpt
 		d := j.decide(mail.StageRcpt)
+		j.compare(rcpt.was, d)
 		switch d.Verdict {
 		case policy.Tempfail, policy.Reject:
 			if len(t.Rcpts) == 0 {
@@ -100,7 +118,7 @@ func (j *replay) recipients(r *Record) bool {
 		if refusal(j.out.Verdict) {
 			j.out.Verdict, j.out.Rule = policy.Continue, ""
 		}
-		admit(t, rcpt, d)
+		admit(t, rcpt.Rcpt, d)
 	}
 	j.set.Rcpt, j.out.Apart = fact.Rcpt{}, t.Apart
 	if len(t.Rcpts) > 0 && exempts == len(t.Rcpts) {
@@ -110,18 +128,41 @@ func (j *replay) recipients(r *Record) bool {
 	return len(t.Rcpts) > 0
 }
 
+// compare notes a recipient whose answer would be another.
+func (j *replay) compare(was policy.Verdict, d policy.Decision) {
+	c := RcptChange{Old: was, New: policy.Continue}
+	if refusal(d.Verdict) {
+		c.New, c.Rule = d.Verdict, d.Rule
+	}
+	if c.New != c.Old {
+		j.out.Rcpts = append(j.out.Rcpts, c)
+	}
+}
+
+// answered is a recipient with the answer at RCPT.
+type answered struct {
+	fact.Rcpt
+	was policy.Verdict // Tempfail, Reject, else Continue
+}
+
 // rcpts gives the facts of the recipients. Those that no rule was asked about,
 // since the message was exempt, have their address alone.
-func rcpts(r *Record) []fact.Rcpt {
-	var out []fact.Rcpt
+func rcpts(r *Record) []answered {
+	var out []answered
 	for i := range r.Decisions {
-		if r.Decisions[i].Recipient != "" {
-			out = append(out, r.Decisions[i].Rcpt)
+		d := &r.Decisions[i]
+		if d.Recipient == "" {
+			continue
 		}
+		a := answered{d.Rcpt, policy.Continue}
+		if refusal(d.Verdict) {
+			a.was = d.Verdict
+		}
+		out = append(out, a)
 	}
 	if len(out) == 0 {
 		for _, a := range r.Facts.Txn.Rcpts {
-			out = append(out, fact.Rcpt{To: fact.Is(a)})
+			out = append(out, answered{fact.Rcpt{To: fact.Is(a)}, policy.Continue})
 		}
 	}
 	return out

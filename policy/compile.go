@@ -56,6 +56,7 @@ type program struct {
 	readsMark bool     // asks for tags or points
 	asks      []Leaf   // what it asks of tags and points, in its condition and the header fields that it adds
 	hangs     bool     // its condition asks for what is of one recipient
+	personal  bool     // its condition asks for what redaction hides
 
 	bound  bool  // what it does at RCPT hangs on the recipient and matters later
 	brings marks // those of them that rules after RCPT ask for
@@ -122,6 +123,8 @@ type reading struct {
 	checks []string
 	asks   []Leaf // as of the program
 	hangs  bool
+
+	personal bool
 }
 
 func (c *compiler) rule(r Rule) program {
@@ -150,7 +153,7 @@ func (c *compiler) rule(r Rule) program {
 	}
 	c.action(&r, rd.path)
 	c.stage(&r, rd)
-	p.rule, p.checks, p.readsMark, p.asks, p.hangs = r, rd.checks, rd.marked, rd.asks, rd.hangs
+	p.rule, p.checks, p.readsMark, p.asks, p.hangs, p.personal = r, rd.checks, rd.marked, rd.asks, rd.hangs, rd.personal
 	return p
 }
 
@@ -195,6 +198,7 @@ func (c *compiler) leaf(l *Leaf, rd *reading) *leaf {
 	}
 	c.read(rd, l, f)
 	rd.hangs = rd.hangs || f.Rcpt || f.Check == checkGreylist
+	rd.personal = rd.personal || f.Personal
 	if f.Get == nil {
 		rd.asks = append(rd.asks, *l)
 	}

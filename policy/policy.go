@@ -58,6 +58,8 @@ type evaluation struct {
 	points float64
 
 	brought marks // of these, what hangs on the recipient and is asked for after RCPT
+
+	redacted bool // what is personal may have been anything
 }
 
 // Decide judges the facts by the rules of s.Stage. When the decision says

@@ -22,6 +22,19 @@ func (p *Policy) MayMatch(stage mail.Stage, check string, s *fact.Set) bool {
 	})
 }
 
+// Undecided tells whether a rule of s.Stage could go either way, since it reads
+// what is personal and a redacted record does not hold.
+func (p *Policy) Undecided(s *fact.Set) bool {
+	e := evaluation{set: s, redacted: true}
+	return slices.ContainsFunc(p.stages[s.Stage], func(r *program) bool {
+		if r.rule.Mode == Off || !r.personal {
+			return false
+		}
+		least, most := e.bounds(&r.when)
+		return least != most
+	})
+}
+
 // bounds gives the least and the most that a condition can come to when all is
 // known. A fact that has not been found may turn out either way, and so may marks and
 // what sums several facts.
@@ -29,8 +42,8 @@ func (e *evaluation) bounds(n *node) (least, most Truth) {
 	switch n.op {
 	case opLeaf:
 		f := &n.leaf.field
-		settled := f.Get != nil && f.Stage <= e.set.Stage && (f.Check == "" || f.Check == "header")
-		if !settled {
+		settled := f.Get != nil && f.Stage <= e.set.Stage && (f.Check == "" || f.Check == "header" || e.redacted)
+		if !settled || e.redacted && f.Personal && f.Get(e.set).State == fact.Known {
 			return False, True
 		}
 		t := n.leaf.test(f.Get(e.set))

@@ -89,3 +89,36 @@ func TestMayMatch(t *testing.T) {
 		}
 	}
 }
+
+// TestUndecided: what a redacted record does not hold may decide, or may not.
+func TestUndecided(t *testing.T) {
+	s := fact.Set{Stage: mail.StageMail}
+	s.Txn.AuthUser, s.Txn.MailFrom = fact.Is("h0123456789ab"), fact.Is(mail.ParsePath("<h0123@a.example>"))
+	for when, want := range map[string]bool{
+		"auth.user: jane":                                         true,
+		"auth.user: {state: known}":                               true, // that much is sure, but seldom asked
+		"auth.user: jane, mail_from.domain: a.example":            true,
+		"auth.user: jane, mail_from.domain: b.example":            false,
+		"any: [{auth.user: jane}, {mail_from.domain: a.example}]": false,
+		"not: {auth.user: jane}":                                  true,
+		"mail_from.domain: a.example":                             false,
+		"mail_from.address: jane@a.example, mail_from.null: true": false,
+	} {
+		list, problems := rulefile.Parse("rules", []byte("rules: [{name: r, stage: mail, when: {"+when+"}, do: reject}]"))
+		if len(problems) > 0 {
+			t.Fatal(when, problems)
+		}
+		p, problems := policy.Compile(list)
+		if len(problems) > 0 {
+			t.Fatal(when, problems)
+		}
+		if got := p.Undecided(&s); got != want {
+			t.Errorf("%s: %v, want %v", when, got, want)
+		}
+	}
+	s.Txn.AuthUser = fact.Fact[string]{}
+	list, _ := rulefile.Parse("rules", []byte("rules: [{name: r, stage: mail, when: {auth.user: jane}, do: reject}]"))
+	if p, _ := policy.Compile(list); p.Undecided(&s) {
+		t.Error("who has not logged in is not jane")
+	}
+}

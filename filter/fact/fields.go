@@ -58,6 +58,8 @@ type Field struct {
 	Rcpt  bool       // it is of one recipient: known at RCPT only
 	Doc   string     // one line for the manual
 	Get   func(*Set) Value
+
+	Personal bool // tells people apart: redacted records have a hash in its place
 }
 
 // String shows a value in traces. What comes from mail is quoted or cleaned: the

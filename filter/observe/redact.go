@@ -25,6 +25,7 @@ func Redactor(secret []byte) func(*filter.Record) *filter.Record {
 	return func(r *filter.Record) *filter.Record {
 		d := redaction{secret: secret, words: newWords()}
 		out := *r
+		out.Redacted = true
 		d.set(&out.Facts)
 		out.Decisions = slices.Clone(r.Decisions)
 		for i := range out.Decisions {

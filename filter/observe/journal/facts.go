@@ -7,10 +7,11 @@ import (
 
 	"mailwicket/filter"
 	"mailwicket/filter/fact"
+	"mailwicket/policy"
 )
 
 // ReadFacts is Read for those who judge again: the records hold no more than their
-// reference, start and verdict, and the facts that filter.Replay reads. Traces
+// reference, start, settings and verdicts, and the facts that filter.Replay reads. Traces
 // and DNS answers are most of a line; they are stepped over, not decoded. A
 // record is valid until each returns.
 func ReadFacts(files []string, since time.Time, each func(*filter.Record) error) (skipped int, err error) {
@@ -36,6 +37,10 @@ func decodeFacts(b []byte, r *filter.Record) error {
 			return json.Unmarshal(value, &r.Start)
 		case "verdict":
 			return json.Unmarshal(value, &r.Verdict)
+		case "settings":
+			return json.Unmarshal(value, &r.Settings)
+		case "redacted":
+			return json.Unmarshal(value, &r.Redacted)
 		case "facts":
 			return json.Unmarshal(value, &r.Facts)
 		case "decisions":
@@ -49,17 +54,20 @@ func decodeFacts(b []byte, r *filter.Record) error {
 func decodeRecipient(b []byte, r *filter.Record) error {
 	var to string
 	var facts fact.Rcpt
+	var verdict policy.Verdict
 	err := members(b, func(key, value []byte) error {
 		switch string(key) {
 		case "recipient":
 			return json.Unmarshal(value, &to)
 		case "rcpt":
 			return json.Unmarshal(value, &facts)
+		case "verdict":
+			return json.Unmarshal(value, &verdict)
 		}
 		return nil
 	})
 	if err == nil && to != "" {
-		r.Decisions = append(r.Decisions, filter.Decided{Recipient: to, Rcpt: facts})
+		r.Decisions = append(r.Decisions, filter.Decided{Decision: policy.Decision{Verdict: verdict}, Recipient: to, Rcpt: facts})
 	}
 	return err
 }

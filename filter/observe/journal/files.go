@@ -34,8 +34,11 @@ func endOf(name string) (end time.Time, ok bool) {
 }
 
 // Files lists a journal's files, oldest first. A directory that is not there has
-// none.
+// none; a file, perhaps copied from elsewhere, is a journal by itself.
 func Files(dir string) ([]string, error) {
+	if st, err := os.Stat(dir); err == nil && !st.IsDir() {
+		return []string{dir}, nil
+	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

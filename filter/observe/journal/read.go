@@ -156,14 +156,13 @@ func (l *lines) next() (b []byte, whole bool, err error) {
 	}
 }
 
-// Find gives the latest record with that reference, queue id, Message-ID or
-// session; nil when there is none.
+// Find gives the latest record that Matches a reference; nil when there is none.
 func Find(dir, ref string) (*filter.Record, error) {
 	files, err := Files(dir)
 	if err != nil {
 		return nil, err
 	}
-	m := mention{word: longestWord(ref)}
+	m := newMention(ref)
 	for _, name := range slices.Backward(files) {
 		var hit *filter.Record
 		_, err := readFile(name, time.Time{}, func(b []byte) error {
@@ -192,8 +191,16 @@ func Find(dir, ref string) (*filter.Record, error) {
 // mention finds lines that may match without decoding them, which is most of the
 // work.
 type mention struct {
-	word []byte
-	low  []byte
+	words [][]byte // one for each form
+	low   []byte
+}
+
+func newMention(ref string) mention {
+	var m mention
+	for _, form := range forms(ref) {
+		m.words = append(m.words, longestWord(form))
+	}
+	return m
 }
 
 func (m *mention) in(line []byte) bool {
@@ -201,7 +208,7 @@ func (m *mention) in(line []byte) bool {
 	for _, c := range line {
 		m.low = append(m.low, lower(c))
 	}
-	return bytes.Contains(m.low, m.word)
+	return slices.ContainsFunc(m.words, func(w []byte) bool { return bytes.Contains(m.low, w) })
 }
 
 func lower(c byte) byte {
@@ -228,8 +235,33 @@ func longestWord(ref string) []byte {
 	return best
 }
 
-// Matches tells whether ref names the record.
-func Matches(r *filter.Record, ref string) bool {
-	same := func(a string) bool { return a != "" && strings.EqualFold(a, ref) }
-	return same(r.Ref) || same(r.Facts.Conn.Session) || same(r.Facts.Txn.QueueID) || r.Facts.Txn.MessageID.Value == ref && ref != ""
+// Matches tells whether what somebody says names the record: its reference, its
+// session's, a queue id, or a Message-ID with or without its brackets. References
+// may be given as they stand in a reply, a log line or the trace header, or
+// without the hyphen.
+func Matches(r *filter.Record, said string) bool {
+	return slices.ContainsFunc(forms(said), func(ref string) bool {
+		same := func(a string) bool { return a != "" && strings.EqualFold(a, ref) }
+		id := strings.Trim(r.Facts.Txn.MessageID.Value, "<>")
+		return same(r.Ref) || same(r.Facts.Conn.Session) || same(r.Facts.Txn.QueueID) || id != "" && id == strings.Trim(ref, "<>")
+	})
+}
+
+// forms gives what may be meant. A queue id can look like a reference without its
+// hyphen.
+func forms(said string) []string {
+	ref := strings.TrimSpace(strings.Trim(strings.TrimSpace(said), "()"))
+	if len(ref) > 3 && strings.EqualFold(ref[:3], "ref") && strings.ContainsRune(" \t:=", rune(ref[3])) {
+		ref = strings.TrimLeft(ref[3:], " \t:=")
+	}
+	letters := strings.Map(func(r rune) rune {
+		if r == '-' || r == ' ' {
+			return -1
+		}
+		return r
+	}, ref)
+	if len(letters) == 10 {
+		return []string{ref, letters[:5] + "-" + letters[5:]}
+	}
+	return []string{ref}
 }

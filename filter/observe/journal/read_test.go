@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"mailwicket/filter"
+	"mailwicket/policy"
 )
 
 // lineOf gives a record's line.
@@ -160,7 +161,8 @@ func TestFind(t *testing.T) {
 	for ref, want := range map[string]string{
 		"AAA-1": "old", "aaa-1": "old", "AAA-2": "new", "BBB-1": "second", "QAAA-2": "new", "qbbb-1": "second",
 		"<BBB-1@b.example>": "second", "S-AAA-1": "old", "<CCC-1@b.example>": "jq",
-		"<bbb-1@b.example>": "", "": "", "AAA": "", "BBB-1@b.example": "", "*": "", "new": "", "...": "",
+		"BBB-1@b.example": "second", " (ref AAA-1) ": "old", "ref=BBB-1": "second", "Ref: aaa-2": "new",
+		"<bbb-1@b.example>": "", "": "", "AAA": "", "()": "", "ref": "", "<>": "", "*": "", "new": "", "...": "",
 	} {
 		r, err := Find(dir, ref)
 		check(t, err)
@@ -170,6 +172,17 @@ func TestFind(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%q finds %q, want %q", ref, got, want)
+		}
+	}
+}
+
+// TestFindAsSaid: a reference that was read aloud or pasted.
+func TestFindAsSaid(t *testing.T) {
+	dir := t.TempDir()
+	file(t, dir, noon, lineOf(t, "4JZRZ-63WQR"), lineOf(t, "XQZTV-64QYC"))
+	for _, said := range []string{"4JZRZ-63WQR", "4jzrz-63wqr", "4JZRZ63WQR", "4JZRZ 63WQR", "4jz-rz6-3wqr", "(ref 4JZRZ-63WQR)", "ref 4JZRZ63WQR", "\tREF=4JZRZ-63WQR\n"} {
+		if r, err := Find(dir, said); err != nil || r == nil || r.Ref != "4JZRZ-63WQR" {
+			t.Errorf("%q finds %+v, %v", said, r, err)
 		}
 	}
 }
@@ -214,10 +227,10 @@ func TestReadWhileWriting(t *testing.T) {
 
 // facts is what ReadFacts keeps of a record.
 func facts(r filter.Record) filter.Record {
-	out := filter.Record{Ref: r.Ref, Start: r.Start, Facts: r.Facts, Verdict: r.Verdict}
+	out := filter.Record{Ref: r.Ref, Start: r.Start, Facts: r.Facts, Verdict: r.Verdict, Settings: r.Settings, Redacted: r.Redacted}
 	for _, d := range r.Decisions {
 		if d.Recipient != "" {
-			out.Decisions = append(out.Decisions, filter.Decided{Recipient: d.Recipient, Rcpt: d.Rcpt})
+			out.Decisions = append(out.Decisions, filter.Decided{Decision: policy.Decision{Verdict: d.Verdict}, Recipient: d.Recipient, Rcpt: d.Rcpt})
 		}
 	}
 	return out

@@ -33,7 +33,7 @@ func engineConfig(c *config.Config, p *policy.Policy) filter.Config {
 		method = dmarc.PSL
 	}
 	return filter.Config{
-		Policy: p, AuthservID: c.AuthservID, Trusted: c.Trusted.Networks, TrustLogin: c.Trusted.Authenticated,
+		Policy: p, Settings: c.Settings(), AuthservID: c.AuthservID, Trusted: c.Trusted.Networks, TrustLogin: c.Trusted.Authenticated,
 		OnError: onError, OrgDomain: method, TrustedSealers: c.ARC.TrustedSealers, DKIMMax: c.DKIM.MaxSignatures,
 		Net4: c.Greylist.Net4, Net6: c.Greylist.Net6, HeaderBytes: int(c.Milter.HeaderBytes),
 		HeaderFields: c.Milter.HeaderFields, CheckTimeout: c.Milter.CheckTimeout.Std(),

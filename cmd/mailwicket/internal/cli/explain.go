@@ -14,7 +14,7 @@ import (
 type explainCmd struct {
 	server
 	Ref     string `arg:"" help:"Reference of a reply, log line or trace header; a queue id or a Message-ID."`
-	Journal string `type:"existingdir" help:"Read this journal directory instead of asking the server."`
+	Journal string `type:"path" help:"Read this journal directory, or one file of it, instead of asking the server."`
 	JSON    bool   `name:"json" help:"Print data instead of words."`
 	Brief   bool   `help:"Leave out rules that did not match, and DNS answers."`
 }

@@ -28,7 +28,7 @@ func BenchmarkReplay(b *testing.B) {
 	b.ReportAllocs()
 	decisions, before := 0, cpu(b)
 	for b.Loop() {
-		r, err := Run(context.Background(), p, files, time.Time{}, func(int64, int64) {})
+		r, err := Run(context.Background(), Policy{Policy: p}, files, time.Time{}, func(int64, int64) {})
 		check(b, err)
 		if r.Messages != n || r.Skipped != 0 {
 			b.Fatalf("%+v", r)

@@ -17,18 +17,29 @@ import (
 	"mailwicket/policy"
 )
 
-// Report is what would change.
+// Report is what would change. A message whose verdict would change is counted as
+// such; its recipients are counted where the verdict would stay and their answer
+// at RCPT would not.
 type Report struct {
 	Messages  int      `json:"messages"`
 	Decisions int      `json:"decisions"`
 	Changed   int      `json:"changed"`
+	Rcpts     int      `json:"changed_recipients"`
 	Apart     int      `json:"apart"` // recipients who would be asked for in another message
 	Skipped   int      `json:"skipped_lines"`
 	Seconds   float64  `json:"seconds"`
-	Changes   []Change `json:"changes"` // the most frequent first; "changed" is their sum
-	Rules     []Count  `json:"rules"`   // of changed messages, under the new policy
-	Senders   []Count  `json:"senders"` // of changed messages: envelope domains
-	Lacking   []Count  `json:"lacking"` // what the new policy needs and records do not hold
+	Changes   []Change `json:"changes"`           // the most frequent first; "changed" is their sum
+	ByRcpt    []Change `json:"recipient_changes"` // likewise; continue is a recipient who is taken
+	Rules     []Count  `json:"rules"`             // of changed messages and recipients, under the new policy
+	Senders   []Count  `json:"senders"`           // likewise: envelope domains
+	Lacking   []Count  `json:"lacking"`           // what the new policy needs and records do not hold
+	Settings  []Count  `json:"settings"`          // what facts hang on and was otherwise when they were recorded; "" where that is not known
+}
+
+// Policy is what messages are judged by.
+type Policy struct {
+	*policy.Policy
+	Settings string // as filter.Config has them
 }
 
 // Change is one kind of change.
@@ -59,20 +70,20 @@ const (
 
 // Run judges the records of the files that are not older than since. progress is
 // told the bytes done and all bytes now and then.
-func Run(ctx context.Context, p *policy.Policy, files []string, since time.Time, progress func(done, all int64)) (*Report, error) {
+func Run(ctx context.Context, p Policy, files []string, since time.Time, progress func(done, all int64)) (*Report, error) {
 	start := time.Now()
 	all, sizes := sizesOf(files)
 	work := make(chan string)
 	var workers sync.WaitGroup
 	var mu sync.Mutex
-	total, done, skipped := newTally(), int64(0), 0
+	total, done, skipped := newTally(p.Settings), int64(0), 0
 	var failed error
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
-			own := newTally()
+			own := newTally(p.Settings)
 			for file := range work {
 				n, err := journal.ReadFacts([]string{file}, since, func(r *filter.Record) error {
-					own.add(r, filter.Replay(p, r))
+					own.add(r, filter.Replay(p.Policy, r))
 					return ctx.Err()
 				})
 				mu.Lock()
@@ -137,13 +148,16 @@ func (c *change) add(more ...example) {
 
 // tally counts for one worker.
 type tally struct {
-	messages, decisions, changed, apart int
-	changes                             map[kind]*change
-	rules, senders, lacking             map[string]int
+	messages, decisions, changed, rcpts, apart int
+	changes, byRcpt                            map[kind]*change
+	rules, senders, lacking, settings          map[string]int
+
+	differ differ
 }
 
-func newTally() *tally {
-	return &tally{changes: map[kind]*change{}, rules: map[string]int{}, senders: map[string]int{}, lacking: map[string]int{}}
+func newTally(settings string) *tally {
+	return &tally{changes: map[kind]*change{}, byRcpt: map[kind]*change{}, rules: map[string]int{}, senders: map[string]int{},
+		lacking: map[string]int{}, settings: map[string]int{}, differ: newDiffer(settings)}
 }
 
 func (t *tally) add(r *filter.Record, n filter.Replayed) {
@@ -153,18 +167,34 @@ func (t *tally) add(r *filter.Record, n filter.Replayed) {
 	for _, what := range n.Lacking {
 		t.lacking[what]++
 	}
-	if n.Verdict == r.Verdict {
-		return
+	for _, what := range t.differ.names(r.Settings) {
+		t.settings[what]++
 	}
-	t.changed++
-	c := t.of(kind{r.Verdict, n.Verdict})
+	switch {
+	case n.Unsure():
+	case n.Verdict != r.Verdict:
+		t.changed++
+		t.count(of(t.changes, kind{r.Verdict, n.Verdict}), r, n.Rule)
+		t.sender(r)
+	case len(n.Rcpts) > 0:
+		for _, c := range n.Rcpts {
+			t.rcpts++
+			t.count(of(t.byRcpt, kind{c.Old, c.New}), r, c.Rule)
+		}
+		t.sender(r)
+	}
+}
+
+func (t *tally) count(c *change, r *filter.Record, rule string) {
 	c.count++
 	c.add(example{r.Start, r.Ref})
-	rule := n.Rule
 	if rule == "" {
 		rule = "(none)"
 	}
 	t.rules[rule]++
+}
+
+func (t *tally) sender(r *filter.Record) {
 	sender := "<>"
 	if a := r.Facts.Txn.MailFrom; a.Known() && !a.Value.IsNull() {
 		sender = a.Value.Domain
@@ -174,23 +204,26 @@ func (t *tally) add(r *filter.Record, n filter.Replayed) {
 	}
 }
 
-func (t *tally) of(k kind) *change {
-	c := t.changes[k]
+func of(all map[kind]*change, k kind) *change {
+	c := all[k]
 	if c == nil {
 		c = &change{}
-		t.changes[k] = c
+		all[k] = c
 	}
 	return c
 }
 
 func (t *tally) join(o *tally) {
 	t.messages, t.decisions, t.changed, t.apart = t.messages+o.messages, t.decisions+o.decisions, t.changed+o.changed, t.apart+o.apart
-	for k, c := range o.changes {
-		mine := t.of(k)
-		mine.count += c.count
-		mine.add(c.latest...)
+	t.rcpts += o.rcpts
+	for _, pair := range []struct{ to, from map[kind]*change }{{t.changes, o.changes}, {t.byRcpt, o.byRcpt}} {
+		for k, c := range pair.from {
+			mine := of(pair.to, k)
+			mine.count += c.count
+			mine.add(c.latest...)
+		}
 	}
-	for _, pair := range []struct{ to, from map[string]int }{{t.rules, o.rules}, {t.senders, o.senders}, {t.lacking, o.lacking}} {
+	for _, pair := range []struct{ to, from map[string]int }{{t.rules, o.rules}, {t.senders, o.senders}, {t.lacking, o.lacking}, {t.settings, o.settings}} {
 		for k, n := range pair.from {
 			pair.to[k] += n
 		}
@@ -198,19 +231,25 @@ func (t *tally) join(o *tally) {
 }
 
 func (t *tally) report() *Report {
-	r := &Report{Messages: t.messages, Decisions: t.decisions, Changed: t.changed, Apart: t.apart,
-		Rules: top(t.rules), Senders: top(t.senders), Lacking: top(t.lacking), Changes: []Change{}}
-	for k, c := range t.changes {
+	return &Report{Messages: t.messages, Decisions: t.decisions, Changed: t.changed, Rcpts: t.rcpts, Apart: t.apart,
+		Changes: listed(t.changes), ByRcpt: listed(t.byRcpt),
+		Rules: top(t.rules), Senders: top(t.senders), Lacking: top(t.lacking), Settings: top(t.settings)}
+}
+
+// listed gives the most frequent changes first.
+func listed(changes map[kind]*change) []Change {
+	all := make([]Change, 0, len(changes))
+	for k, c := range changes {
 		out := Change{Old: k[0], New: k[1], Count: c.count}
 		for _, e := range c.latest {
 			out.Examples = append(out.Examples, e.ref)
 		}
-		r.Changes = append(r.Changes, out)
+		all = append(all, out)
 	}
-	slices.SortFunc(r.Changes, func(a, b Change) int {
+	slices.SortFunc(all, func(a, b Change) int {
 		return cmp.Or(b.Count-a.Count, int(a.Old)-int(b.Old), int(a.New)-int(b.New))
 	})
-	return r
+	return all
 }
 
 // top gives the most frequent names.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"mailwicket/filter"
 	"mailwicket/filter/fact"
@@ -25,7 +26,7 @@ func quiet(int64, int64) {}
 // run judges files by rules.
 func run(t *testing.T, text string, since time.Time, files []string) *Report {
 	t.Helper()
-	r, err := Run(context.Background(), rules(t, text), files, since, quiet)
+	r, err := Run(context.Background(), Policy{Policy: rules(t, text)}, files, since, quiet)
 	check(t, err)
 	r.Seconds = 0
 	return r
@@ -44,7 +45,7 @@ func TestSamePolicy(t *testing.T) {
 	got := run(t, "standard", time.Time{}, keep(t, records))
 	// Deferred at RCPT: four stages; the others have header and message too.
 	want := &Report{Messages: 4, Decisions: 4 + 6 + 4 + 6, Changes: []Change{}, Rules: []Count{}, Senders: []Count{}, Lacking: []Count{}}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("(-want, +got)\n%s", diff)
 	}
 }
@@ -106,7 +107,7 @@ func TestChanges(t *testing.T) {
 			Rules:   []Count{{"bad-subject", 9}, {"odd-subject", 9}, {"sender", 3}},
 			Senders: []Count{{"good.example", 15}, {"<>", 3}, {"spam.example", 3}},
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("(-want, +got)\n%s", diff)
 		}
 	}
@@ -122,7 +123,7 @@ func TestLacking(t *testing.T) {
 	got := run(t, "rules:\n  - {name: never, when: {header.subject: never}, do: reject}\n", time.Time{}, files)
 	want := &Report{Messages: 2, Decisions: 4 + 6, Changed: 1, Changes: []Change{{Old: policy.Reject, New: policy.Continue, Count: 1, Examples: Examples{"r1"}}},
 		Rules: []Count{{"(none)", 1}}, Senders: []Count{{"a.example", 1}}, Lacking: []Count{{"content", 1}}}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("(-want, +got)\n%s", diff)
 	}
 	got = run(t, "rules:\n  - {name: grey, when: {client.trusted: false}, do: greylist}\n", time.Time{}, files)
@@ -151,6 +152,78 @@ func TestApart(t *testing.T) {
 `, time.Time{}, keep(t, records))
 	if got.Apart != 3 || got.Changed != 2 || got.Messages != 4 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestRecipients: a message that stays accepted may lose a recipient, or win one.
+func TestRecipients(t *testing.T) {
+	asked := func(ref string, refused ...bool) *filter.Record {
+		r := message(ref, "a@good.example", "", noon)
+		r.Facts.Txn.Rcpts, r.Decisions = nil, nil
+		for i, no := range refused {
+			to := mail.ParsePath("<" + []string{"lou", "kim"}[i] + "@home.example>")
+			d := filter.Decided{Recipient: to.String(), Rcpt: fact.Rcpt{To: fact.Is(to)}}
+			if no {
+				d.Verdict = policy.Reject
+			} else {
+				r.Facts.Txn.Rcpts = append(r.Facts.Txn.Rcpts, to)
+			}
+			r.Decisions = append(r.Decisions, d)
+		}
+		return r
+	}
+	files := keep(t, []*filter.Record{asked("taken", false, false), asked("refused", false, true), asked("other", false)})
+	kim := "rules: [{name: kim, when: {rcpt.address: kim@home.example}, do: reject}]"
+	nobody := "rules: [{name: never, when: {rcpt.address: nobody@home.example}, do: reject}]"
+	for text, want := range map[string]*Report{
+		kim: {Messages: 3, Decisions: 20, Rcpts: 1, ByRcpt: []Change{{policy.Continue, policy.Reject, 1, Examples{"taken"}}},
+			Rules: []Count{{"kim", 1}}, Senders: []Count{{"good.example", 1}}},
+		nobody: {Messages: 3, Decisions: 20, Rcpts: 1, ByRcpt: []Change{{policy.Reject, policy.Continue, 1, Examples{"refused"}}},
+			Rules: []Count{{"(none)", 1}}, Senders: []Count{{"good.example", 1}}},
+		strings.Replace(kim, "do: reject", "do: tempfail", 1): {Messages: 3, Decisions: 20, Rcpts: 2, ByRcpt: []Change{
+			{policy.Continue, policy.Tempfail, 1, Examples{"taken"}}, {policy.Reject, policy.Tempfail, 1, Examples{"refused"}}},
+			Rules: []Count{{"kim", 2}}, Senders: []Count{{"good.example", 2}}},
+	} {
+		if diff := cmp.Diff(want, run(t, text, time.Time{}, files), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-want, +got)\n%s", text, diff)
+		}
+	}
+}
+
+// TestSettings: what facts hang on and is otherwise now is named, message by
+// message, since a journal may hold several.
+func TestSettings(t *testing.T) {
+	var records []*filter.Record
+	for i, s := range []string{"trusted=1 list.a=2", "trusted=1 list.a=3", "trusted=4", "", "trusted=1 list.a=2 list.old=5"} {
+		r := message(fmt.Sprintf("m%d", i), "a@a.example", "", noon)
+		r.Settings = s
+		records = append(records, r)
+	}
+	p := Policy{rules(t, "rules: [{name: never, when: {header.subject: never}, do: reject}]"), "trusted=1 list.a=2"}
+	got, err := Run(context.Background(), p, keep(t, records), time.Time{}, quiet)
+	check(t, err)
+	if want := []Count{{"list.a", 2}, {"", 1}, {"trusted", 1}}; !slices.Equal(got.Settings, want) {
+		t.Errorf("%v, want %v", got.Settings, want)
+	}
+}
+
+// TestRedacted: where the new rules ask for what was hidden, nothing is guessed;
+// elsewhere a redacted record is as good as another.
+func TestRedacted(t *testing.T) {
+	r := message("m1", "a@a.example", "h0123456789ab", noon)
+	r.Redacted = true
+	files := keep(t, []*filter.Record{r})
+	for text, want := range map[string]Report{
+		"header.subject: free":                                  {Lacking: []Count{{"hidden", 1}}},
+		"not: {header.subject: free}":                           {Lacking: []Count{{"hidden", 1}}},
+		"header.subject: free, mail_from.domain: b.example":     {},
+		"mail_from.domain: a.example":                           {Changed: 1},
+		"mail_from.domain: a.example, mail_from.address: \"x\"": {Lacking: []Count{{"hidden", 1}}},
+	} {
+		got := run(t, "rules: [{name: r, stage: header, when: {"+text+"}, do: reject}]", time.Time{}, files)
+		if got.Changed != want.Changed || !slices.Equal(got.Lacking, want.Lacking) {
+			t.Errorf("%s: %d changed, lacking %v, want %+v", text, got.Changed, got.Lacking, want)
+		}
 	}
 }
 
@@ -186,7 +259,7 @@ func TestTornAndLater(t *testing.T) {
 		t.Errorf("%d messages, %d skipped", got.Messages, got.Skipped)
 	}
 	add("{\"v\":2}\n")
-	if _, err := Run(context.Background(), rules(t, strictRules), files, time.Time{}, quiet); !errors.Is(err, journal.ErrVersion) {
+	if _, err := Run(context.Background(), Policy{Policy: rules(t, strictRules)}, files, time.Time{}, quiet); !errors.Is(err, journal.ErrVersion) {
 		t.Error(err)
 	}
 }
@@ -196,7 +269,7 @@ func TestProgressAndCancel(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	var told []int64
 	var sum int64
-	_, err := Run(ctx, rules(t, strictRules), files, time.Time{}, func(done, all int64) {
+	_, err := Run(ctx, Policy{Policy: rules(t, strictRules)}, files, time.Time{}, func(done, all int64) {
 		told, sum = append(told, done), all
 	})
 	check(t, err)
@@ -204,14 +277,14 @@ func TestProgressAndCancel(t *testing.T) {
 		t.Errorf("told %v of %d", told, sum)
 	}
 	stop()
-	if _, err := Run(ctx, rules(t, strictRules), files, time.Time{}, quiet); !errors.Is(err, context.Canceled) {
+	if _, err := Run(ctx, Policy{Policy: rules(t, strictRules)}, files, time.Time{}, quiet); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
 
 // Very many sender domains are not all counted: they come from mail.
 func TestSendersAreBounded(t *testing.T) {
-	own := newTally()
+	own := newTally("")
 	r := message("m", "", "", noon)
 	for i := range maxNames + 100 {
 		r.Facts.Txn.MailFrom.Value = mail.Address{Local: "a", Domain: fmt.Sprint(i, ".example")}
