@@ -98,6 +98,9 @@ func at(p policy.Position) string {
 func (p printer) head(r *filter.Record) {
 	t := r.Facts.Txn
 	fmt.Fprintln(p.w, fact.Clean(r.Ref+"  "+Outcome(r)))
+	for _, a := range refusedApart(r) {
+		p.line("but not for %s: %s", some(a.names), a.how)
+	}
 	p.line("%s, %s in all%s", r.Start.Format(time.RFC3339), r.Took.Round(time.Microsecond), by(r.Host))
 	if t.QueueID != "" {
 		p.line("queue id %s", t.QueueID)

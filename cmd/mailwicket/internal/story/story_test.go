@@ -138,10 +138,20 @@ func stories(t *testing.T) map[string]*filter.Record {
 	content(split, fact.DMARC{Result: "pass"})
 	decideBy(t, byRecipient, split, mail.StageMessage, fact.Rcpt{})
 
+	// One of several is refused, and asks why.
+	const kims = "rules: [{name: no-kim, when: {rcpt.address: kim@home.example}, do: {reject: {text: \"{rcpt.address} takes no mail from {mail_from.domain}\"}}}]"
+	oneRefused := begin()
+	decideBy(t, kims, oneRefused, mail.StageRcpt, rcpt("<lou@home.example>"))
+	decideBy(t, kims, oneRefused, mail.StageRcpt, rcpt("<kim@home.example>"))
+	oneRefused.Facts.Txn.Rcpts = []mail.Address{mail.ParsePath("<lou@home.example>")}
+	content(oneRefused, fact.DMARC{Result: "none"})
+	decideBy(t, kims, oneRefused, mail.StageMessage, fact.Rcpt{})
+
 	given := begin()
 	given.Complete, given.Decisions = false, nil
 	given.Facts.Txn.Rcpts = []mail.Address{mail.ParsePath("<b@home.example>")}
-	return map[string]*filter.Record{"accepted": accepted, "greylisted": greylisted, "refused": refused, "quarantined": quarantined, "split": split, "given-up": given}
+	return map[string]*filter.Record{"accepted": accepted, "greylisted": greylisted, "refused": refused, "quarantined": quarantined, "split": split, "given-up": given,
+		"one-refused": oneRefused}
 }
 
 func tell(r *filter.Record, o Options) string {

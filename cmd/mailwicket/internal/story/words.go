@@ -330,8 +330,15 @@ func putOff(r *filter.Record) string {
 // ending is the verdict and what the client was told.
 func ending(r *filter.Record) string {
 	s := "So it was " + Outcome(r) + "."
-	if r.Rule == "" {
+	others := refusedApart(r)
+	switch {
+	case len(others) > 0:
+		s = "For " + taken(r) + " it was " + Outcome(r) + "."
+	case r.Rule == "":
 		s = "No rule spoke against it: it was " + Outcome(r) + "."
+	}
+	for _, a := range others {
+		s += " For " + some(a.names) + " it was " + a.how + "."
 	}
 	var told []string
 	for _, d := range r.Decisions {
