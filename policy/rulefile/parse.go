@@ -27,7 +27,7 @@ const (
 )
 
 // Parse reads a file that holds "rules:", a list of rules. All problems are
-// given at once.
+// given at once, with the rules that have none.
 func Parse(name string, text []byte) ([]policy.Rule, []policy.Problem) {
 	p := &parser{file: name}
 	doc := p.load(text)
@@ -41,7 +41,7 @@ func Parse(name string, text []byte) ([]policy.Rule, []policy.Problem) {
 	return rules, p.problems
 }
 
-// Node reads a list of rules from a larger document.
+// Node reads a list of rules from a larger document, as Parse does.
 func Node(file string, n *yaml.Node, path string) ([]policy.Rule, []policy.Problem) {
 	p := &parser{file: file}
 	if n == nil || n.Kind == 0 || !p.bounded(n) {
@@ -243,7 +243,10 @@ func (p *parser) list(n *yaml.Node, path string) []policy.Rule {
 	}
 	var out []policy.Rule
 	for i, item := range items(n) {
-		out = append(out, p.rule(item, fmt.Sprintf("%s[%d]", path, i)))
+		before := len(p.problems)
+		if r := p.rule(item, fmt.Sprintf("%s[%d]", path, i)); len(p.problems) == before {
+			out = append(out, r)
+		}
 	}
 	return out
 }

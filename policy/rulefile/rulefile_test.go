@@ -231,7 +231,7 @@ func TestNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules, bad := Node("c.yaml", &doc.Rules, "rules")
-	if len(rules) != 2 || rules[0].Name != "x" || rules[0].At.String() != "c.yaml:1:4" {
+	if len(rules) != 1 || rules[0].Name != "x" || rules[0].At.String() != "c.yaml:1:4" {
 		t.Errorf("rules %+v", rules)
 	}
 	var got []string

@@ -22,7 +22,11 @@ func Compile(c *config.Config) (*policy.Policy, []policy.Problem) {
 	if err != nil {
 		return nil, []policy.Problem{{At: policy.Position{File: c.File}, Path: "profile", Message: err.Error()}}
 	}
-	return policy.Compile(rules)
+	p, problems := policy.Compile(rules)
+	if len(problems) == 0 {
+		problems = policy.LostTags(rules)
+	}
+	return p, problems
 }
 
 // engineConfig gives what follows from the configuration alone.

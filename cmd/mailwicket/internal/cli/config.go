@@ -49,7 +49,7 @@ type configCheckCmd struct {
 }
 
 func (c configCheckCmd) Run(s Streams) error {
-	cfg, err := loadConfig(c.name(), s)
+	cfg, err := loadWithSecrets(c.name(), s)
 	if err != nil {
 		return err
 	}

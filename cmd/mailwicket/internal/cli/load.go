@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"mailwicket/cmd/mailwicket/internal/app"
 	"mailwicket/cmd/mailwicket/internal/config"
@@ -19,7 +21,12 @@ func readConfig(file string) (*config.Config, []policy.Problem) {
 	}
 	if len(problems) == 0 {
 		_, problems = app.Compile(c)
+		return c, problems
 	}
+	// The other rules can be tried by themselves.
+	_, more := policy.Compile(c.Rules)
+	problems = append(problems, more...)
+	slices.SortStableFunc(problems, func(a, b policy.Problem) int { return cmp.Or(a.At.Line-b.At.Line, a.At.Col-b.At.Col) })
 	return c, problems
 }
 
@@ -27,6 +34,20 @@ func readConfig(file string) (*config.Config, []policy.Problem) {
 // and the exit status is that of a usage error.
 func loadConfig(file string, s Streams) (*config.Config, error) {
 	c, problems := readConfig(file)
+	return told(s, c, problems)
+}
+
+// loadWithSecrets is loadConfig for who starts the server, or wants to know whether
+// it would: what it must read besides has to be there.
+func loadWithSecrets(file string, s Streams) (*config.Config, error) {
+	c, problems := readConfig(file)
+	if c != nil && len(problems) == 0 {
+		problems = c.Secrets(os.Getenv)
+	}
+	return told(s, c, problems)
+}
+
+func told(s Streams, c *config.Config, problems []policy.Problem) (*config.Config, error) {
 	if len(problems) > 0 {
 		printProblems(s.Err, problems)
 		return nil, exitError{status: exitUsage}

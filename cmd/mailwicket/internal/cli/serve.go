@@ -25,7 +25,7 @@ type serveCmd struct {
 
 // Run serves until SIGTERM or SIGINT. SIGHUP reads the configuration again.
 func (c serveCmd) Run(s Streams) error {
-	cfg, err := loadConfig(c.Config, s)
+	cfg, err := loadWithSecrets(c.Config, s)
 	if err != nil {
 		return err
 	}
