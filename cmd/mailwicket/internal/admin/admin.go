@@ -103,7 +103,7 @@ func guard(token string, next http.Handler) http.Handler {
 		got, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if !ok || subtle.ConstantTimeCompare([]byte(got), []byte(token)) != 1 {
 			w.Header().Set("WWW-Authenticate", "Bearer") // RFC 9110, 15.5.2
-			http.Error(w, "a token is needed: Authorization: Bearer TOKEN (admin.token_file)", http.StatusUnauthorized)
+			http.Error(w, "a token is needed: --token-file FILE, or the header Authorization: Bearer TOKEN (admin.token_file)", http.StatusUnauthorized)
 			return
 		}
 		next.ServeHTTP(w, r)

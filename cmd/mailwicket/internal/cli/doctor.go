@@ -27,7 +27,7 @@ const defaultAdmin = "127.0.0.1:9891"
 
 type doctorCmd struct {
 	Config     string `short:"c" help:"Configuration file; without it the defaults."`
-	Admin      string `env:"MAILWICKET_ADMIN" help:"Admin address of the server; that of the configuration by default."`
+	Admin      string `help:"Admin address of the server; by default that of the configuration, or $MAILWICKET_ADMIN where none is named."`
 	TokenFile  string `type:"existingfile" help:"File with the token, where the server wants one; that of the configuration by default."`
 	MainCf     string `name:"main-cf" type:"existingfile" help:"Postfix' main.cf; without it postconf is asked, where it is."`
 	SendmailMc string `name:"sendmail-mc" type:"existingfile" help:"Sendmail's sendmail.mc or sendmail.cf."`
@@ -126,6 +126,9 @@ func (c doctorCmd) mta(ctx context.Context) (m *doctor.MTA, why string, err erro
 func (c doctorCmd) ask(cfg *config.Config) (doctor.Evidence, error) {
 	var e doctor.Evidence
 	to := server{Admin: c.Admin, TokenFile: c.TokenFile}
+	if to.Admin == "" && c.Config == "" {
+		to.Admin = os.Getenv("MAILWICKET_ADMIN")
+	}
 	if to.Admin == "" {
 		if cfg.Admin.Listen == "" {
 			return e, fmt.Errorf("admin.listen is empty: the server cannot be asked")
@@ -135,8 +138,11 @@ func (c doctorCmd) ask(cfg *config.Config) (doctor.Evidence, error) {
 	if to.TokenFile == "" {
 		to.TokenFile = cfg.Resolve(cfg.Admin.TokenFile)
 	}
-	err := to.ask(http.MethodGet, "/api/doctor", nil, &e)
-	return e, err
+	if err := to.ask(http.MethodGet, "/api/doctor", nil, &e); err != nil {
+		return e, fmt.Errorf("%s: %w", to.Admin, err)
+	}
+	e.Asked = to.Admin
+	return e, nil
 }
 
 // dialable puts loopback in place of all interfaces.
@@ -172,7 +178,7 @@ func examined(e doctor.Evidence) []string {
 		name string
 		is   bool
 	}{
-		{"server", e.Server != nil}, {"clients of recent mail", e.Traffic != nil && e.Traffic.Messages > 0}, {"macros", len(e.Macros) > 0},
+		{"server at " + e.Asked, e.Server != nil}, {"clients of recent mail", e.Traffic != nil && e.Traffic.Messages > 0}, {"macros", len(e.Macros) > 0},
 		{"MTA", e.MTA != nil}, {"Redis", e.Redis != nil}, {"DNS servers", len(e.DNS) > 0}, {"DNS lists", len(e.Zones) > 0},
 		{"lists", len(e.Lists) > 0}, {"feeds", len(e.Feeds) > 0}, {"disk", e.Disk != nil},
 	} {

@@ -181,6 +181,33 @@ func TestDoctorReload(t *testing.T) {
 	}
 }
 
+// TestDoctorAsks: a configuration that is named says which server is meant, else
+// the environment does; the flag is above both.
+func TestDoctorAsks(t *testing.T) {
+	s := serve(t, strings.Replace(doctorConf, "DNS", dnsServer(t, zone), 1))
+	other, mainCf := redistest.FreeAddr(t), write(t, "main.cf", "smtpd_milters = inet:"+s.milter+"\n")
+	named := func(addr string) []string {
+		return []string{"--config", write(t, "m.yaml", "admin: {listen: \""+addr+"\"}\n")}
+	}
+	for name, c := range map[string]struct {
+		env  string
+		args []string
+		asks bool
+	}{
+		"configuration":                  {other, named(s.admin), true},
+		"configuration of another":       {s.admin, named(other), false},
+		"environment":                    {s.admin, nil, true},
+		"flag beside both":               {other, append(named(other), "--admin", s.admin), true},
+		"flag, with the others the same": {s.admin, append(named(s.admin), "--admin", other), false},
+	} {
+		t.Setenv("MAILWICKET_ADMIN", c.env)
+		_, out, _ := run(append([]string{"doctor", "--main-cf", mainCf}, c.args...)...)
+		if got := strings.Contains(out, "server at "+s.admin); got != c.asks {
+			t.Errorf("%s: asks %v, want %v:\n%s", name, got, c.asks, out)
+		}
+	}
+}
+
 // TestDoctorAlone: without a server doctor says so, and examines what it can.
 func TestDoctorAlone(t *testing.T) {
 	dns := dnsServer(t, zone)

@@ -15,6 +15,7 @@ type Evidence struct {
 	Settings *Settings   `json:"settings,omitempty"`
 	Problems []string    `json:"problems,omitempty"` // of the configuration file
 	Server   *Server     `json:"server,omitempty"`
+	Asked    string      `json:"-"`                   // the address of the running server
 	NoServer string      `json:"no_server,omitempty"` // why the running server was not asked
 	Traffic  *Traffic    `json:"traffic,omitempty"`
 	Macros   []Macros    `json:"macros,omitempty"`
@@ -198,4 +199,5 @@ type Disk struct {
 	Free       int64  `json:"free"` // for us, in bytes
 	Total      int64  `json:"total"`
 	Unwritable string `json:"unwritable,omitempty"` // why nothing can be written there
+	Full       bool   `json:"full,omitempty"`       // nothing can, for lack of room or of quota
 }

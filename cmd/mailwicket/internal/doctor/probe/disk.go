@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"mailwicket/cmd/mailwicket/internal/doctor"
 )
@@ -17,23 +18,30 @@ func Disk(dir string, write bool) *doctor.Disk {
 		return nil
 	}
 	if write {
-		d.Unwritable = unwritable(dir)
+		tried(d, tryWriting(dir))
 	}
 	return d
 }
 
-// unwritable tells why a file cannot be written to a directory.
-func unwritable(dir string) string {
+// tried notes how writing went. Lack of room is no lack of rights.
+func tried(d *doctor.Disk, err error) {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		d.Full = true
+	case err != nil:
+		d.Unwritable = cause(err)
+	}
+}
+
+// tryWriting writes a file to a directory.
+func tryWriting(dir string) error {
 	f, err := os.CreateTemp(dir, ".doctor")
 	if err != nil {
-		return cause(err)
+		return err
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(make([]byte, 4096))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return cause(err)
-	}
-	return ""
+	return errors.Join(err, f.Close())
 }
 
 // cause takes the made-up file's name off.

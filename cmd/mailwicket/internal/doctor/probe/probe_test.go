@@ -3,11 +3,13 @@ package probe
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -227,6 +229,12 @@ func TestDisk(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(dir); len(left) > 0 {
 		t.Errorf("it leaves %v", left)
+	}
+	for err, full := range map[error]bool{syscall.ENOSPC: true, syscall.EDQUOT: true, syscall.EROFS: false, syscall.EACCES: false} {
+		d := &doctor.Disk{}
+		if tried(d, &fs.PathError{Op: "write", Path: "x", Err: err}); d.Full != full || (d.Unwritable != "") == full {
+			t.Errorf("%v: %+v", err, d)
+		}
 	}
 	if d := Disk(filepath.Join(dir, "none"), true); d.Unwritable != "no such file or directory" {
 		t.Errorf("%+v", d)
