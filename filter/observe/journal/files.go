@@ -22,12 +22,19 @@ func fileName(dir string, t time.Time) string {
 	return filepath.Join(dir, prefix+t.UTC().Format(began)+suffix)
 }
 
+// Begun tells when a file was begun. It is not ok for files whose name is not of
+// our making.
+func Begun(name string) (t time.Time, ok bool) {
+	s := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(name), prefix), suffix)
+	t, err := time.Parse(began, s)
+	return t, err == nil
+}
+
 // endOf gives the moment before which a file's records were written. It is not ok
 // for files whose name is not of our making.
 func endOf(name string) (end time.Time, ok bool) {
-	s := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(name), prefix), suffix)
-	t, err := time.Parse(began, s)
-	if err != nil {
+	t, ok := Begun(name)
+	if !ok {
 		return time.Time{}, false
 	}
 	return t.Truncate(24 * time.Hour).Add(24 * time.Hour), true

@@ -52,7 +52,7 @@ func (a *App) explain(w http.ResponseWriter, r *http.Request) {
 // find looks into our own journal, and then into what all filters share.
 func (a *App) find(ctx context.Context, ref string) (rec *filter.Record, err error) {
 	if a.journal != nil {
-		rec, err = journal.Find(filepath.Join(a.o.Config.DataDir, "journal"), ref)
+		rec, err = journal.Find(a.journalDir(), ref)
 	}
 	if rec != nil || a.shared == nil {
 		return rec, err
@@ -66,12 +66,27 @@ func (a *App) find(ctx context.Context, ref string) (rec *filter.Record, err err
 // findLimit bounds how long Redis is searched.
 const findLimit = 10 * time.Second
 
+// since tells how far back a journal goes: files that leave no room go before
+// their time is over.
+func since(dir string) string {
+	files, err := journal.Files(dir)
+	if err != nil || len(files) == 0 {
+		return ", which holds none yet"
+	}
+	if begun, ok := journal.Begun(files[0]); ok {
+		return ", which goes back to " + begun.Format(time.RFC3339)
+	}
+	return ""
+}
+
+func (a *App) journalDir() string { return filepath.Join(a.o.Config.DataDir, "journal") }
+
 // searched names what find looks into.
 func (a *App) searched() string {
 	c := a.o.Config.Journal
 	var parts []string
 	if a.journal != nil {
-		parts = append(parts, fmt.Sprintf("the journal, which goes back %s", c.Keep.Std()))
+		parts = append(parts, "the journal"+since(a.journalDir()))
 	}
 	if a.shared != nil {
 		parts = append(parts, fmt.Sprintf("the latest %d of all filters in Redis", c.ShareMax))
@@ -81,7 +96,7 @@ func (a *App) searched() string {
 
 func (a *App) reloadNow(w http.ResponseWriter, _ *http.Request) {
 	if err := a.Reload(); err != nil {
-		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity) // the log has all problems
 		return
 	}
 	fmt.Fprintln(w, "reloaded")

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -191,7 +190,7 @@ const (
 
 func (a *App) newJournal() (*journal.Journal, error) {
 	c := a.o.Config
-	return journal.New(journal.Config{Dir: filepath.Join(c.DataDir, "journal"), Keep: c.Journal.Keep.Std(),
+	return journal.New(journal.Config{Dir: a.journalDir(), Keep: c.Journal.Keep.Std(),
 		MaxFile: min(journalFile, int64(c.Journal.MaxSize)), MaxAll: int64(c.Journal.MaxSize), Queue: journalQueue,
 		Redact: a.redact, Now: time.Now, Log: a.log,
 		Written: func(result string) {

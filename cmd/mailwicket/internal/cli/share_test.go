@@ -30,7 +30,7 @@ func TestExplainOfAnother(t *testing.T) {
 		}
 	}
 	if status, _, errs := run("explain", "AAAAA-AAAAA", "--admin", other.admin); status != 1 ||
-		!strings.Contains(errs, "the journal, which goes back") || !strings.Contains(errs, "nor in the latest 100 of all filters in Redis") {
+		!strings.Contains(errs, "the journal, which holds none yet") || !strings.Contains(errs, "nor in the latest 100 of all filters in Redis") {
 		t.Errorf("explain of nothing: %d %s", status, errs)
 	}
 	_, page := one.get("/metrics")
