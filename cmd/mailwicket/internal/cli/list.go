@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"os/user"
+	"slices"
 	"strings"
 
 	"mailwicket/cmd/mailwicket/internal/app"
@@ -34,15 +35,23 @@ func (c listStatusCmd) Run(s Streams) error {
 	if c.JSON {
 		return printJSON(s.Out, all)
 	}
-	return table(s.Out, "LIST\tTYPE\tENTRIES\tBAD LINES\tLOADED\tSOURCE\tTROUBLE", func(w io.Writer) {
+	err := table(s.Out, "LIST\tTYPE\tENTRIES\tBAD LINES\tLOADED\tSOURCE\tTROUBLE", func(w io.Writer) {
 		for _, l := range all {
 			trouble := l.Err
 			if trouble == "" {
 				trouble = l.LastError
 			}
 			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\t%s\n", l.Name, l.Kind, l.Entries, l.Bad, when(l.Loaded), l.Source, trouble)
+		}
+	})
+	if err != nil || !slices.ContainsFunc(all, func(l list.Status) bool { return len(l.BadLines) > 0 }) {
+		return err
+	}
+	fmt.Fprintln(s.Out)
+	return table(s.Out, "LIST\tLINE\tBAD FOR\tTEXT", func(w io.Writer) {
+		for _, l := range all {
 			for _, b := range l.BadLines {
-				fmt.Fprintf(w, "  line %d\t%q: %s\n", b.Number, b.Text, b.Why)
+				fmt.Fprintf(w, "%s\t%d\t%s\t%q\n", l.Name, b.Number, b.Why, b.Text)
 			}
 		}
 	})
