@@ -2,51 +2,34 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"net/http"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"mailwicket/cmd/mailwicket/internal/api"
+	"mailwicket/cmd/mailwicket/internal/doctor"
 	"mailwicket/filter"
 	"mailwicket/filter/observe/journal"
 )
 
-// api gives the paths that the command line asks.
-func (a *App) api() map[string]http.Handler {
-	paths := map[string]http.Handler{
-		"GET /api/explain": http.HandlerFunc(a.explain),
-		"GET /api/doctor":  http.HandlerFunc(a.examine),
-		"POST /api/reload": http.HandlerFunc(a.reloadNow),
+// answerer answers the command line from what is in force.
+func (a *App) answerer() *api.Answerer {
+	w := &api.Answerer{
+		InForce: func() api.InForce {
+			l := a.live.Load()
+			return api.InForce{Config: l.config, Engine: l.engine.Config, Lists: l.lists, Zones: l.zones}
+		},
+		Greylist: a.store.current, StoreName: a.store.name,
+		NoDNS:  func() string { return a.board.trouble(dnsName) },
+		Reload: a.Reload, Log: a.log,
+		Examine: func(ctx context.Context) doctor.Evidence { return a.running().Full(ctx, a.userAgent(), time.Now) },
 	}
-	maps.Copy(paths, a.greylistAPI())
-	maps.Copy(paths, a.listAPI())
-	return paths
-}
-
-// explain finds a decision by its reference, queue id or Message-ID.
-func (a *App) explain(w http.ResponseWriter, r *http.Request) {
-	ref := r.URL.Query().Get("ref")
-	switch {
-	case ref == "":
-		http.Error(w, "want ?ref=REFERENCE, a queue id or a Message-ID", http.StatusBadRequest)
-		return
-	case a.journal == nil && a.shared == nil:
-		http.Error(w, "no journal is kept: journal.keep is 0s", http.StatusNotFound)
-		return
+	if a.journal != nil || a.shared != nil {
+		w.Find, w.Searched = a.find, a.searched
 	}
-	rec, err := a.find(r.Context(), ref)
-	switch {
-	case rec != nil:
-		answer(w, rec)
-	case err != nil:
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-	default:
-		http.Error(w, fmt.Sprintf("no decision %q in %s", ref, a.searched()), http.StatusNotFound)
-	}
+	return w
 }
 
 // find looks into our own journal, and then into what all filters share.
@@ -92,19 +75,4 @@ func (a *App) searched() string {
 		parts = append(parts, fmt.Sprintf("the latest %d of all filters in Redis", c.ShareMax))
 	}
 	return strings.Join(parts, ", nor in ")
-}
-
-func (a *App) reloadNow(w http.ResponseWriter, _ *http.Request) {
-	if err := a.Reload(); err != nil {
-		http.Error(w, err.Error(), http.StatusUnprocessableEntity) // the log has all problems
-		return
-	}
-	fmt.Fprintln(w, "reloaded")
-}
-
-func answer(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	_ = enc.Encode(v) // the client is gone: nobody to tell
 }

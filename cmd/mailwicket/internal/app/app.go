@@ -295,7 +295,7 @@ func (a *App) Run(ctx context.Context) error {
 }
 
 func (a *App) adminHandler() http.Handler {
-	return admin.Handler(admin.Config{Gatherer: a.registry, Status: a.board.status, Token: string(a.token), API: a.api()})
+	return admin.Handler(admin.Config{Gatherer: a.registry, Status: a.board.status, Token: string(a.token), API: a.answerer().Paths()})
 }
 
 // Addresses tells where the server listens.
@@ -344,10 +344,10 @@ func (a *App) watchDNS(ctx context.Context) {
 			return
 		}
 		if dns.Kind(err) == dns.Temporary || dns.Kind(err) == dns.Permanent {
-			a.board.set("dns", false, err.Error())
+			a.board.set(dnsName, false, err.Error())
 			return
 		}
-		a.board.set("dns", true, "")
+		a.board.set(dnsName, true, "")
 	}
 	check()
 	every(ctx, dnsCheckEvery, check)

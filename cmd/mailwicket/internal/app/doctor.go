@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"net"
-	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -12,10 +11,7 @@ import (
 	"mailwicket/cmd/mailwicket/internal/doctor/watch"
 )
 
-const (
-	roundsEvery = time.Minute
-	doctorLimit = 15 * time.Second // for what doctor asks when it is called
-)
+const roundsEvery = time.Minute
 
 // observed is what the server remembers for doctor.
 type observed struct {
@@ -95,13 +91,6 @@ func socketName(a net.Addr) string {
 		return "unix:" + a.String()
 	}
 	return "inet:" + a.String()
-}
-
-// examine gives the evidence that doctor decides on.
-func (a *App) examine(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), doctorLimit)
-	defer cancel()
-	answer(w, a.running().Full(ctx, a.userAgent(), time.Now))
 }
 
 // rounds examines at a pace what is cheap to look at.

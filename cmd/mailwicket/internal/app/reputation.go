@@ -18,6 +18,8 @@ import (
 )
 
 // Names on the board.
+const dnsName = "dns"
+
 func listName(list string) string   { return "list " + list }
 func sourceName(list string) string { return "source of list " + list }
 func zoneName(zone string) string   { return "DNS list " + zone }

@@ -44,6 +44,16 @@ func (b *board) set(name string, ok bool, detail string) {
 	}
 }
 
+// trouble gives what is wrong with a dependency, "" where nothing is known of it.
+func (b *board) trouble(name string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if d := b.parts[name]; d.Name != "" && !d.OK {
+		return d.Detail
+	}
+	return ""
+}
+
 // forget drops a dependency that the configuration no longer names.
 func (b *board) forget(name string) {
 	b.mu.Lock()

@@ -109,7 +109,7 @@ func (s *store) shareSecret(ctx context.Context) error {
 func (s *store) greylister(g config.Greylist) *greylist.Service {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := greylistParams(g)
+	p := g.Params()
 	if n := len(s.services); n > 0 && bytes.Equal(s.hashes, s.secret) {
 		if s.params != p {
 			s.services[n-1], s.params = s.services[n-1].With(p), p
@@ -133,17 +133,9 @@ func (s *store) count(op, result string, took time.Duration) {
 	}
 }
 
-func greylistParams(g config.Greylist) greylist.Params {
-	p := greylist.DefaultParams()
-	p.Delay, p.RetryWindow, p.PassLifetime = g.Delay.Std(), g.RetryWindow.Std(), g.PassLifetime.Std()
-	p.AutoAllowAfter = g.AutoAllowAfter
-	p.DoubtfulDelay, p.DoubtfulWindow = g.DoubtfulDelay.Std(), g.DoubtfulWindow.Std()
-	return p
-}
-
 // memoryGreylist is an empty greylist for one message.
 func memoryGreylist(g config.Greylist, log *slog.Logger) *greylist.Service {
-	return greylist.New(greylist.ServiceConfig{Store: greylist.NewMemory(1000), Params: greylistParams(g),
+	return greylist.New(greylist.ServiceConfig{Store: greylist.NewMemory(1000), Params: g.Params(),
 		Secret: make([]byte, secretLen), Log: log})
 }
 

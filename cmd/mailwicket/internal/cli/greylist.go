@@ -12,7 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"mailwicket/cmd/mailwicket/internal/app"
+	"mailwicket/cmd/mailwicket/internal/api"
 	"mailwicket/cmd/mailwicket/internal/triplets"
 )
 
@@ -35,9 +35,9 @@ type greylistListCmd struct {
 // Run asks for page after page until there are enough.
 func (c greylistListCmd) Run(s Streams) error {
 	q := url.Values{"kind": {c.Kind}, "name": {c.Name}, "n": {"500"}}
-	all, more := []app.GreylistEntry{}, false
+	all, more := []api.GreylistEntry{}, false
 	for {
-		var page app.GreylistPage
+		var page api.GreylistPage
 		if err := c.ask(http.MethodGet, "/api/greylist", q, &page); err != nil {
 			return err
 		}
@@ -63,7 +63,7 @@ func (c greylistListCmd) Run(s Streams) error {
 	return nil
 }
 
-func printEntries(w io.Writer, all []app.GreylistEntry) error {
+func printEntries(w io.Writer, all []api.GreylistEntry) error {
 	if len(all) == 0 {
 		fmt.Fprintln(w, "nothing is stored that fits")
 		return nil
@@ -116,7 +116,7 @@ func (c greylistShowCmd) Run(s Streams) error {
 	if byMail {
 		q = url.Values{"ip": {c.IP}, "helo": {c.Helo}, "from": {c.From}, "rcpt": {c.Rcpt}}
 	}
-	var st app.GreylistStory
+	var st api.GreylistStory
 	if err := c.ask(http.MethodGet, "/api/greylist/show", q, &st); err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (c greylistShowCmd) Run(s Streams) error {
 	return printGreylistStory(s.Out, st)
 }
 
-func printGreylistStory(w io.Writer, st app.GreylistStory) error {
+func printGreylistStory(w io.Writer, st api.GreylistStory) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "identity\t%s\n", dash(st.Identity))
 	fmt.Fprintf(t, "key\t%s\n", st.Key)
@@ -152,7 +152,7 @@ func yesNo(b bool) string {
 	return "no"
 }
 
-func record(e *app.GreylistEntry) string {
+func record(e *api.GreylistEntry) string {
 	if e == nil {
 		return "nothing is stored"
 	}
@@ -164,7 +164,7 @@ func record(e *app.GreylistEntry) string {
 }
 
 // nowWords says what the greylist would answer at this moment.
-func nowWords(st app.GreylistStory, byMail bool) string {
+func nowWords(st api.GreylistStory, byMail bool) string {
 	switch {
 	case st.Status == "known":
 		return "passes at once: the client is known"
@@ -178,7 +178,7 @@ func nowWords(st app.GreylistStory, byMail bool) string {
 	return fmt.Sprintf("waits: a retry passes in %d seconds, from %s until %s", st.Remaining, stamp(st.RetryFrom), stamp(st.RetryUntil))
 }
 
-func policyWords(m *app.GreylistMail) string {
+func policyWords(m *api.GreylistMail) string {
 	words := "does not ask the greylist for such mail"
 	if m.Asked {
 		words = "asks the greylist"
@@ -238,7 +238,7 @@ type importReport struct {
 	Remembered int                  `json:"remembered"`
 	Waiting    int                  `json:"not_passed"` // the other greylist had not let them through yet
 	Expired    int                  `json:"expired"`
-	Bad        []app.GreylistBadRow `json:"bad"`
+	Bad        []api.GreylistBadRow `json:"bad"`
 }
 
 // Run sends triplets in batches, each remembered as passed.
@@ -247,19 +247,19 @@ func (c greylistImportCmd) Run(s Streams) error {
 	if err != nil {
 		return exitError{exitUsage, err.Error()}
 	}
-	rep := importReport{Read: len(found) + len(bad), Bad: []app.GreylistBadRow{}}
+	rep := importReport{Read: len(found) + len(bad), Bad: []api.GreylistBadRow{}}
 	for _, b := range bad {
-		rep.Bad = append(rep.Bad, app.GreylistBadRow(b))
+		rep.Bad = append(rep.Bad, api.GreylistBadRow(b))
 	}
-	var batch []app.GreylistTriplet
+	var batch []api.GreylistTriplet
 	bar := progress(s.Err)
 	for i, t := range found {
 		if t.Passed {
-			batch = append(batch, app.GreylistTriplet{Line: t.Line, IP: t.Client.String(), Sender: t.Sender, Recipient: t.Recipient, First: t.First, Last: t.Last})
+			batch = append(batch, api.GreylistTriplet{Line: t.Line, IP: t.Client.String(), Sender: t.Sender, Recipient: t.Recipient, First: t.First, Last: t.Last})
 		} else {
 			rep.Waiting++
 		}
-		if len(batch) < app.MaxImport && i+1 < len(found) {
+		if len(batch) < api.MaxImport && i+1 < len(found) {
 			continue
 		}
 		if err := c.send(batch, &rep); err != nil {
@@ -294,11 +294,11 @@ func (c greylistImportCmd) read(stdin io.Reader) ([]triplets.Triplet, []triplets
 	return found, bad, err
 }
 
-func (c greylistImportCmd) send(batch []app.GreylistTriplet, rep *importReport) error {
+func (c greylistImportCmd) send(batch []api.GreylistTriplet, rep *importReport) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	var done app.GreylistImported
+	var done api.GreylistImported
 	if err := c.post("/api/greylist/import", batch, &done); err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"mailwicket/cmd/mailwicket/internal/app"
+	"mailwicket/cmd/mailwicket/internal/api"
 )
 
 // redisServer starts a real Redis on a free loopback port. Without one installed
@@ -136,16 +136,16 @@ func TestGreylist(t *testing.T) {
 func greylistShow(t *testing.T, g *greylister) {
 	g.do(0, "nothing is stored", "list")
 	mail := []string{"show", "--ip", "192.0.2.10", "--helo", "mail.shop.example", "--from", "x@other.example", "--rcpt", "b@home.example"}
-	if st := data[app.GreylistStory](g, mail...); st.Status != "defer" || !st.New || st.Remaining != 240 || st.Identity != "host:shop.example" {
+	if st := data[api.GreylistStory](g, mail...); st.Status != "defer" || !st.New || st.Remaining != 240 || st.Identity != "host:shop.example" {
 		t.Errorf("before the first contact: %+v", st)
 	}
 	g.mail("x@other.example", true)
-	all := data[[]app.GreylistEntry](g, "list")
+	all := data[[]api.GreylistEntry](g, "list")
 	if len(all) != 1 || all[0].Kind != "triplet" || all[0].State != "waiting" || all[0].Attempts != 1 {
 		t.Fatalf("after the first contact: %+v", all)
 	}
 	key := all[0].Key
-	st := data[app.GreylistStory](g, mail...)
+	st := data[api.GreylistStory](g, mail...)
 	if st.Key != key || st.Status != "defer" || st.New || st.Remaining < 1 || st.Remaining > 240 || st.Triplet == nil ||
 		!st.RetryFrom.Equal(st.Triplet.FirstSeen.Add(240*time.Second)) || !st.RetryUntil.Equal(st.Triplet.FirstSeen.Add(48*time.Hour)) {
 		t.Errorf("after the first contact: %+v", st)
@@ -156,11 +156,11 @@ func greylistShow(t *testing.T, g *greylister) {
 	g.do(0, "asks the greylist; up to the recipient the verdict is tempfail by rule greylist", mail...)
 	g.do(0, "a retry passes in ", "show", key)
 	g.do(0, "waits 240 seconds with the first mail", "show", "host:shop.example")
-	if again := data[[]app.GreylistEntry](g, "list"); len(again) != 1 || again[0] != all[0] {
+	if again := data[[]api.GreylistEntry](g, "list"); len(again) != 1 || again[0] != all[0] {
 		t.Errorf("showing changed it: %+v, was %+v", again, all)
 	}
 	// A null sender is asked about at the end of the header.
-	if st := data[app.GreylistStory](g, "show", "--ip", "192.0.2.10", "--helo", "mail.shop.example", "--from", "<>", "--rcpt", "b@home.example"); st.Mail == nil || !st.Mail.Asked || st.Mail.Rule != "greylist-null-sender" {
+	if st := data[api.GreylistStory](g, "show", "--ip", "192.0.2.10", "--helo", "mail.shop.example", "--from", "<>", "--rcpt", "b@home.example"); st.Mail == nil || !st.Mail.Asked || st.Mail.Rule != "greylist-null-sender" {
 		t.Errorf("null sender: %+v", st.Mail)
 	}
 	for _, tt := range []struct {
@@ -191,14 +191,14 @@ func greylistChange(t *testing.T, g *greylister) {
 	g.do(0, "host:shop.example is allowed", "allow", "host:mail.shop.example")
 	g.mail("x@other.example", false)
 	g.mail("new@other.example", false)
-	if named := data[[]app.GreylistEntry](g, "list", "--name", "SHOP", "--kind", "identity"); len(named) != 1 || named[0].State != "allowed" || named[0].Name != "host:shop.example" {
+	if named := data[[]api.GreylistEntry](g, "list", "--name", "SHOP", "--kind", "identity"); len(named) != 1 || named[0].State != "allowed" || named[0].Name != "host:shop.example" {
 		t.Errorf("list: %+v", named)
 	}
 	g.do(0, "passes at once: the client is known", "show", "host:shop.example")
 	g.do(0, "host:shop.example is forgotten: 2 records removed", "forget", "host:shop.example")
 	g.do(0, "nothing is stored", "list")
 	g.mail("x@other.example", true)
-	key := data[[]app.GreylistEntry](g, "list")[0].Key
+	key := data[[]api.GreylistEntry](g, "list")[0].Key
 	g.do(0, "1 records removed", "forget", key)
 	g.do(1, "nothing is stored of", "forget", key)
 }
@@ -226,7 +226,7 @@ DATA=END
 	g.mail("old@shop.example", false)                                                          // spf:shop.example
 	g.mail("host@other.example", false)                                                        // host:shop.example
 	g.mail("early@shop.example", true)
-	if ids := data[[]app.GreylistEntry](g, "list", "--kind", "identity"); len(ids) != 2 || ids[0].State != "1 of 2 passes" || ids[0].Passes != 1 {
+	if ids := data[[]api.GreylistEntry](g, "list", "--kind", "identity"); len(ids) != 2 || ids[0].State != "1 of 2 passes" || ids[0].Passes != 1 {
 		t.Errorf("identities: %+v", ids)
 	}
 	g.do(1, "no line could be read", "import", write(t, "bad", "hello\nworld\n"))
@@ -242,7 +242,7 @@ DATA=END
 		t.Errorf("250 triplets: %+v", rep)
 	}
 	seen := map[string]bool{}
-	for _, e := range data[[]app.GreylistEntry](g, "list", "--limit", "0") {
+	for _, e := range data[[]api.GreylistEntry](g, "list", "--limit", "0") {
 		seen[e.Key] = true
 	}
 	if len(seen) != 255 { // and two identities, three triplets

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"mailwicket/cmd/mailwicket/internal/app"
+	"mailwicket/cmd/mailwicket/internal/api"
 	"mailwicket/filter/dnsbl"
 	"mailwicket/filter/list"
 )
@@ -64,7 +64,7 @@ type listLookupCmd struct {
 }
 
 func (c listLookupCmd) Run(s Streams) error {
-	var found []app.ListFound
+	var found []api.ListFound
 	if err := c.ask(http.MethodGet, "/api/list/lookup", url.Values{"value": {c.Value}}, &found); err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (c listAddCmd) Run(s Streams) error {
 	if u, err := user.Current(); err == nil {
 		by = u.Username
 	}
-	return c.edit(s.Out, "add", app.ListEdit{List: c.List, Entries: c.Entries, Comment: c.Comment, By: by})
+	return c.edit(s.Out, "add", api.ListEdit{List: c.List, Entries: c.Entries, Comment: c.Comment, By: by})
 }
 
 type listRemoveCmd struct {
@@ -120,11 +120,11 @@ type listRemoveCmd struct {
 }
 
 func (c listRemoveCmd) Run(s Streams) error {
-	return c.edit(s.Out, "remove", app.ListEdit{List: c.List, Entries: c.Entries})
+	return c.edit(s.Out, "remove", api.ListEdit{List: c.List, Entries: c.Entries})
 }
 
 // edit sends one change and tells how much of it was new.
-func (c server) edit(w io.Writer, what string, e app.ListEdit) error {
+func (c server) edit(w io.Writer, what string, e api.ListEdit) error {
 	var got struct{ Changed int }
 	if err := c.post("/api/list/"+what, e, &got); err != nil {
 		return err

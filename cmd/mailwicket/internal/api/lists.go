@@ -1,4 +1,4 @@
-package app
+package api
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"mailwicket/filter/list"
 )
 
-// listAPI gives the paths of lists and DNS lists.
-func (a *App) listAPI() map[string]http.Handler {
+// listPaths gives the paths of lists and DNS lists.
+func (a *Answerer) listPaths() map[string]http.Handler {
 	return map[string]http.Handler{
 		"GET /api/list/status":   http.HandlerFunc(a.listStatus),
 		"GET /api/list/lookup":   http.HandlerFunc(a.listLookup),
@@ -34,21 +34,21 @@ type ListFound struct {
 	Apply []list.Point `json:"apply"`
 }
 
-func (a *App) listStatus(w http.ResponseWriter, _ *http.Request) {
-	answer(w, a.live.Load().lists.Status())
+func (a *Answerer) listStatus(w http.ResponseWriter, _ *http.Request) {
+	answer(w, a.InForce().Lists.Status())
 }
 
-func (a *App) listLookup(w http.ResponseWriter, r *http.Request) {
+func (a *Answerer) listLookup(w http.ResponseWriter, r *http.Request) {
 	value := r.URL.Query().Get("value")
 	if value == "" {
 		http.Error(w, "want ?value=NAME, an address or a network address", http.StatusBadRequest)
 		return
 	}
-	l := a.live.Load()
+	l := a.InForce()
 	found := []ListFound{}
-	for _, h := range l.lists.Lookup(value) {
+	for _, h := range l.Lists.Lookup(value) {
 		f := ListFound{ListHit: h}
-		for _, c := range l.config.Lists {
+		for _, c := range l.Config.Lists {
 			if c.Name == h.List {
 				f.Do, f.Mode, f.Apply = c.Do, c.Mode, c.Apply
 			}
@@ -68,19 +68,19 @@ type ListEdit struct {
 
 const editTime = 2 * time.Second
 
-func (a *App) listAdd(w http.ResponseWriter, r *http.Request) {
+func (a *Answerer) listAdd(w http.ResponseWriter, r *http.Request) {
 	a.edit(w, r, func(ctx context.Context, e ListEdit) (int, error) {
-		return a.live.Load().lists.Add(ctx, e.List, e.Entries, list.Note{Comment: e.Comment, By: e.By})
+		return a.InForce().Lists.Add(ctx, e.List, e.Entries, list.Note{Comment: e.Comment, By: e.By})
 	})
 }
 
-func (a *App) listRemove(w http.ResponseWriter, r *http.Request) {
+func (a *Answerer) listRemove(w http.ResponseWriter, r *http.Request) {
 	a.edit(w, r, func(ctx context.Context, e ListEdit) (int, error) {
-		return a.live.Load().lists.Remove(ctx, e.List, e.Entries)
+		return a.InForce().Lists.Remove(ctx, e.List, e.Entries)
 	})
 }
 
-func (a *App) edit(w http.ResponseWriter, r *http.Request, do func(context.Context, ListEdit) (int, error)) {
+func (a *Answerer) edit(w http.ResponseWriter, r *http.Request, do func(context.Context, ListEdit) (int, error)) {
 	var e ListEdit
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&e); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -107,24 +107,24 @@ func listStatusCode(err error) int {
 }
 
 // listConfirm lets the refused size of a feed pass, once.
-func (a *App) listConfirm(w http.ResponseWriter, r *http.Request) {
-	if err := a.live.Load().lists.Confirm(r.URL.Query().Get("list")); err != nil {
+func (a *Answerer) listConfirm(w http.ResponseWriter, r *http.Request) {
+	if err := a.InForce().Lists.Confirm(r.URL.Query().Get("list")); err != nil {
 		http.Error(w, err.Error(), listStatusCode(err))
 		return
 	}
 	fmt.Fprintln(w, "confirmed")
 }
 
-func (a *App) dnsblStatus(w http.ResponseWriter, _ *http.Request) {
+func (a *Answerer) dnsblStatus(w http.ResponseWriter, _ *http.Request) {
 	out := []dnsbl.ZoneStatus{}
-	if z := a.live.Load().zones; z != nil {
+	if z := a.InForce().Zones; z != nil {
 		out = z.Status()
 	}
 	answer(w, out)
 }
 
-func (a *App) dnsblLookup(w http.ResponseWriter, r *http.Request) {
-	z := a.live.Load().zones
+func (a *Answerer) dnsblLookup(w http.ResponseWriter, r *http.Request) {
+	z := a.InForce().Zones
 	if z == nil {
 		http.Error(w, "the configuration has no DNS lists (dnsbl)", http.StatusNotFound)
 		return

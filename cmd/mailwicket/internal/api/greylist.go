@@ -1,4 +1,4 @@
-package app
+package api
 
 import (
 	"encoding/json"
@@ -46,8 +46,8 @@ const (
 // maxPage bounds what one answer lists.
 const maxPage = 1000
 
-// greylistAPI gives the paths of `mailwicket greylist`.
-func (a *App) greylistAPI() map[string]http.Handler {
+// greylistPaths gives the paths of `mailwicket greylist`.
+func (a *Answerer) greylistPaths() map[string]http.Handler {
 	return map[string]http.Handler{
 		"GET /api/greylist":         http.HandlerFunc(a.greylistList),
 		"GET /api/greylist/show":    http.HandlerFunc(a.greylistShow),
@@ -98,9 +98,9 @@ func tripletState(now time.Time, p greylist.Params, r greylist.Record) string {
 	return statePassed
 }
 
-func (a *App) greylistParams() greylist.Params { return greylistParams(a.live.Load().config.Greylist) }
+func (a *Answerer) greylistParams() greylist.Params { return a.InForce().Config.Greylist.Params() }
 
-func (a *App) greylistList(w http.ResponseWriter, r *http.Request) {
+func (a *Answerer) greylistList(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	n, kind, name := 100, q.Get("kind"), strings.ToLower(q.Get("name"))
 	if s := q.Get("n"); s != "" {
@@ -114,7 +114,7 @@ func (a *App) greylistList(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("kind=%s: want identity or triplet", kind), http.StatusBadRequest)
 		return
 	}
-	all, next, err := a.store.current().Entries(r.Context(), q.Get("cursor"), n)
+	all, next, err := a.Greylist().Entries(r.Context(), q.Get("cursor"), n)
 	if err != nil {
 		a.storeTrouble(w, err)
 		return
@@ -130,18 +130,18 @@ func (a *App) greylistList(w http.ResponseWriter, r *http.Request) {
 }
 
 // storeTrouble tells that a request failed, and what can be done.
-func (a *App) storeTrouble(w http.ResponseWriter, err error) {
+func (a *Answerer) storeTrouble(w http.ResponseWriter, err error) {
 	if errors.Is(err, greylist.ErrCursor) {
 		http.Error(w, "the cursor is none that this store gave: start again without one", http.StatusBadRequest)
 		return
 	}
-	http.Error(w, fmt.Sprintf("%v; try again when /readyz says \"%s: ok\" (mail is decided from memory meanwhile)", err, a.store.name),
+	http.Error(w, fmt.Sprintf("%v; try again when /readyz says \"%s: ok\" (mail is decided from memory meanwhile)", err, a.StoreName),
 		http.StatusServiceUnavailable)
 }
 
 // identity reads an identity as people type it, and gives the one that clients
 // are taken for: the organization of a domain, a network of the configured size.
-func (a *App) identity(text string) (greylist.Identity, error) {
+func (a *Answerer) identity(text string) (greylist.Identity, error) {
 	id, err := greylist.ParseIdentity(text)
 	if err != nil {
 		return id, err
@@ -157,7 +157,7 @@ func (a *App) identity(text string) (greylist.Identity, error) {
 		}
 		return org, nil
 	case greylist.KindNet:
-		g := a.live.Load().config.Greylist
+		g := a.InForce().Config.Greylist
 		bits, key := g.Net4, "greylist.net4"
 		if strings.Contains(id.Value, ":") {
 			bits, key = g.Net6, "greylist.net6"
@@ -172,22 +172,22 @@ func (a *App) identity(text string) (greylist.Identity, error) {
 // whatHint says how records are named.
 const whatHint = "want an identity such as spf:example.org, host:example.org, net:192.0.2.0/24 or addr:192.0.2.1, or a key that the list shows"
 
-func (a *App) greylistAllow(w http.ResponseWriter, r *http.Request) {
+func (a *Answerer) greylistAllow(w http.ResponseWriter, r *http.Request) {
 	id, err := a.identity(r.URL.Query().Get("identity"))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if err := a.store.current().Allow(r.Context(), id); err != nil {
+	if err := a.Greylist().Allow(r.Context(), id); err != nil {
 		a.storeTrouble(w, err)
 		return
 	}
-	a.log.Info("greylist identity allowed", "identity", id.String())
+	a.Log.Info("greylist identity allowed", "identity", id.String())
 	answer(w, map[string]string{"identity": id.String()})
 }
 
-func (a *App) greylistForget(w http.ResponseWriter, r *http.Request) {
-	what, svc := r.URL.Query().Get("what"), a.store.current()
+func (a *Answerer) greylistForget(w http.ResponseWriter, r *http.Request) {
+	what, svc := r.URL.Query().Get("what"), a.Greylist()
 	var n int
 	var err error
 	if k, bad := greylist.ParseKey(what); bad == nil {
@@ -207,7 +207,7 @@ func (a *App) greylistForget(w http.ResponseWriter, r *http.Request) {
 	case n == 0:
 		http.Error(w, fmt.Sprintf("nothing is stored of %s", what), http.StatusNotFound)
 	default:
-		a.log.Info("greylist records forgotten", "what", what, "records", n)
+		a.Log.Info("greylist records forgotten", "what", what, "records", n)
 		answer(w, map[string]any{"what": what, "removed": n})
 	}
 }
