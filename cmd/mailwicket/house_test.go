@@ -156,6 +156,46 @@ func TestNoHiddenStart(t *testing.T) {
 	}
 }
 
+// large are the packages of more than maxLines, and why they are one all the same.
+var large = map[string]string{
+	"filter":                      "a session is one state machine: what is found, decided and written shares its state",
+	"policy":                      "compiler, evaluation and what they say of a rule share its tree",
+	"greylist":                    "identity, decision and service are one contract to both stores",
+	"cmd/mailwicket/internal/cli": "a file for each command",
+	"integration/harness":         "one language of cases, two MTAs",
+	"filter/dnsbl":                "close to it",
+	"filter/content/link":         "close to it",
+}
+
+const maxLines = 1500 // of a package, without its tests
+
+// TestPackageSizes: who makes a package too large to be read at one go says why.
+func TestPackageSizes(t *testing.T) {
+	lines := map[string]int{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		rel, _ := filepath.Rel(root, filepath.Dir(path))
+		lines[filepath.ToSlash(rel)] += strings.Count(string(text), "\n")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg, n := range lines {
+		if n > maxLines && large[pkg] == "" {
+			t.Errorf("%s has %d lines, want %d at most, or a reason", pkg, n, maxLines)
+		}
+	}
+	for pkg := range large {
+		if lines[pkg] <= maxLines {
+			t.Errorf("%s has %d lines and needs no reason for it", pkg, lines[pkg])
+		}
+	}
+}
+
 var link = regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
 
 // TestDocumentLinks: what the documents point to is there.

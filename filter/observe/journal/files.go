@@ -22,9 +22,19 @@ func fileName(dir string, t time.Time) string {
 	return filepath.Join(dir, prefix+t.UTC().Format(began)+suffix)
 }
 
-// Begun tells when a file was begun. It is not ok for files whose name is not of
+// Oldest tells how far back a journal goes: files that leave no room go before
+// their time is over. It is not ok where there is none.
+func Oldest(dir string) (t time.Time, ok bool) {
+	files, err := Files(dir)
+	if err != nil || len(files) == 0 {
+		return time.Time{}, false
+	}
+	return begunAt(files[0])
+}
+
+// begunAt tells when a file was begun. It is not ok for files whose name is not of
 // our making.
-func Begun(name string) (t time.Time, ok bool) {
+func begunAt(name string) (t time.Time, ok bool) {
 	s := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(name), prefix), suffix)
 	t, err := time.Parse(began, s)
 	return t, err == nil
@@ -33,7 +43,7 @@ func Begun(name string) (t time.Time, ok bool) {
 // endOf gives the moment before which a file's records were written. It is not ok
 // for files whose name is not of our making.
 func endOf(name string) (end time.Time, ok bool) {
-	t, ok := Begun(name)
+	t, ok := begunAt(name)
 	if !ok {
 		return time.Time{}, false
 	}

@@ -49,19 +49,6 @@ func (a *App) find(ctx context.Context, ref string) (rec *filter.Record, err err
 // findLimit bounds how long Redis is searched.
 const findLimit = 10 * time.Second
 
-// since tells how far back a journal goes: files that leave no room go before
-// their time is over.
-func since(dir string) string {
-	files, err := journal.Files(dir)
-	if err != nil || len(files) == 0 {
-		return ", which holds none yet"
-	}
-	if begun, ok := journal.Begun(files[0]); ok {
-		return ", which goes back to " + begun.Format(time.RFC3339)
-	}
-	return ""
-}
-
 func (a *App) journalDir() string { return filepath.Join(a.o.Config.DataDir, "journal") }
 
 // searched names what find looks into.
@@ -69,7 +56,11 @@ func (a *App) searched() string {
 	c := a.o.Config.Journal
 	var parts []string
 	if a.journal != nil {
-		parts = append(parts, "the journal"+since(a.journalDir()))
+		how := "which holds none yet"
+		if begun, ok := journal.Oldest(a.journalDir()); ok {
+			how = "which goes back to " + begun.Format(time.RFC3339)
+		}
+		parts = append(parts, "the journal, "+how)
 	}
 	if a.shared != nil {
 		parts = append(parts, fmt.Sprintf("the latest %d of all filters in Redis", c.ShareMax))
