@@ -3,6 +3,7 @@ package rulefile
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 
@@ -90,6 +91,9 @@ func (p *parser) header(n *yaml.Node, path string) policy.HeaderEdit {
 	})
 	if !fieldName(h.Name) {
 		p.problem(n, path, fmt.Sprintf("%q is no header field name", h.Name), "use printable ASCII without blank and colon")
+	} else if reserved(h.Name) {
+		p.problem(n, path, fmt.Sprintf("a field %s may not be added: the message has its own, or its readers take it for ours", h.Name),
+			"choose a name that nobody else uses, such as X-Spam-Verdict")
 	}
 	return h
 }
@@ -145,4 +149,22 @@ func enhanced(s string, class int) bool {
 	var a, b, c int
 	n, err := fmt.Sscanf(s, "%d.%d.%d", &a, &b, &c)
 	return err == nil && n == 3 && a == class && b >= 0 && b < 1000 && c >= 0 && c < 1000 && s == fmt.Sprintf("%d.%d.%d", a, b, c)
+}
+
+// reserved tells whether a field is one that a message has once (RFC 5322, 3.6),
+// that MTAs and signers write (RFC 5321, 4.4; RFC 6376; RFC 8617; RFC 8601), or
+// that we write ourselves.
+func reserved(name string) bool {
+	name = strings.ToLower(name)
+	switch name {
+	case "date", "from", "sender", "reply-to", "to", "cc", "bcc", "message-id", "in-reply-to", "references", "subject",
+		"return-path", "received", "received-spf", "dkim-signature", "authentication-results", "mime-version":
+		return true
+	}
+	for _, family := range []string{"arc-", "resent-", "content-", "x-mailwicket-"} {
+		if strings.HasPrefix(name, family) {
+			return true
+		}
+	}
+	return false
 }
