@@ -34,13 +34,14 @@ func (c *Config) Settings() string {
 			continue
 		}
 		l.Do, l.Mode = "", ""
+		l.Every, l.MaxBytes, l.Guard, l.Canaries = 0, 0, "", nil // how it is fetched
 		add("list."+l.Name, l)
 	}
 	for _, z := range c.DNSBL {
 		if z.Mode == "off" {
 			continue
 		}
-		z.Do, z.Mode = "", ""
+		z.Do, z.Mode, z.KeyFile = "", "", ""
 		add("dnsbl."+z.Name, z)
 	}
 	for _, r := range c.Rates {

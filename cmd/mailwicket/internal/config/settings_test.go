@@ -28,19 +28,20 @@ func TestSettings(t *testing.T) {
 		t.Errorf("%q, then %q", before, again)
 	}
 	for change, want := range map[string]string{
-		someSettings + "trusted: {networks: []}\n":                         "trusted",
-		someSettings + "dkim: {max_signatures: 3}\n":                       "dkim",
-		someSettings + "dmarc: {org_domain: psl}\n":                        "dmarc",
-		someSettings + "arc: {trusted_sealers: [lists.example]}\n":         "arc",
-		someSettings + "content: {links: false}\n":                         "content list.harm", // which then applies elsewhere
-		someSettings + "greylist: {delay: 1h}\n":                           "greylist",
-		someSettings + "greylist: {scope: all, skip_senders: [a.example]}": "",
-		strings.Replace(someSettings, "harm.txt", "other.txt", 1):          "list.harm",
-		strings.Replace(someSettings, "do: reject", "do: tag", 1):          "",
-		strings.Replace(someSettings, "name: harm", "name: evil", 1):       "list.evil",
-		strings.Replace(someSettings, "127.0.0.2", "127.0.0.3", 1):         "dnsbl.zen.example",
-		strings.Replace(someSettings, "5/1h", "6/1h", 1):                   "rate.few",
-		someSettings + "profile: strict\nlog: {level: debug}\n":            "",
+		someSettings + "trusted: {networks: []}\n":                                                        "trusted",
+		someSettings + "dkim: {max_signatures: 3}\n":                                                      "dkim",
+		someSettings + "dmarc: {org_domain: psl}\n":                                                       "dmarc",
+		someSettings + "arc: {trusted_sealers: [lists.example]}\n":                                        "arc",
+		someSettings + "content: {links: false}\n":                                                        "content list.harm", // which then applies elsewhere
+		someSettings + "greylist: {delay: 1h}\n":                                                          "greylist",
+		someSettings + "greylist: {scope: all, skip_senders: [a.example]}":                                "",
+		strings.Replace(someSettings, "harm.txt", "other.txt", 1):                                         "list.harm",
+		strings.Replace(someSettings, "file: harm.txt", "url: \"https://lists.example/a\", every: 2h", 1): "list.harm",
+		strings.Replace(someSettings, "do: reject", "do: tag", 1):                                         "",
+		strings.Replace(someSettings, "name: harm", "name: evil", 1):                                      "list.evil",
+		strings.Replace(someSettings, "127.0.0.2", "127.0.0.3", 1):                                        "dnsbl.zen.example",
+		strings.Replace(someSettings, "5/1h", "6/1h", 1):                                                  "rate.few",
+		someSettings + "profile: strict\nlog: {level: debug}\n":                                           "",
 	} {
 		var changed []string
 		for _, p := range prints(change) {
