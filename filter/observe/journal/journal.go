@@ -19,7 +19,7 @@ import (
 	"mailwicket/filter/fact"
 )
 
-// Version of the line format. Readers refuse a higher one.
+// Version of the line format. Readers pass over lines of a higher one, and say so.
 const Version = 1
 
 // Line is one journalled decision.
@@ -30,6 +30,17 @@ type Line struct {
 
 // ErrVersion is a line written by a later release.
 var ErrVersion = errors.New("journal line is of a later format")
+
+// LaterError tells how many lines were passed over since a later release wrote
+// them. It is an ErrVersion.
+type LaterError struct{ Lines int }
+
+func (e *LaterError) Error() string {
+	return fmt.Sprintf("%d lines are of a later format: ask the release that wrote them", e.Lines)
+}
+
+// Is implements errors.Is.
+func (e *LaterError) Is(target error) bool { return target == ErrVersion }
 
 // ErrTooLong is a record whose line would be longer than readers take.
 var ErrTooLong = errors.New("journal line is too long")

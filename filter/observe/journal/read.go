@@ -18,7 +18,8 @@ import (
 
 // Read hands over the records of the files that are not older than since, in
 // the order in which they were written. Torn and foreign lines are counted, not
-// fatal; a line of a later format is ErrVersion. each's error ends the reading.
+// fatal; lines of a later format are a LaterError when all is read. each's error
+// ends the reading.
 func Read(files []string, since time.Time, each func(*filter.Record) error) (skipped int, err error) {
 	return read(files, since, func(b []byte) error {
 		var r filter.Record
@@ -36,12 +37,20 @@ func Read(files []string, since time.Time, each func(*filter.Record) error) (ski
 var errForeign = errors.New("no record")
 
 func read(files []string, since time.Time, each func(line []byte) error) (skipped int, err error) {
+	var all LaterError
 	for _, name := range files {
 		n, err := readFile(name, since, each)
 		skipped += n
-		if err != nil {
+		var later *LaterError
+		switch {
+		case errors.As(err, &later):
+			all.Lines += later.Lines
+		case err != nil:
 			return skipped, fmt.Errorf("%s: %w", name, err)
 		}
+	}
+	if all.Lines > 0 {
+		return skipped, &all
 	}
 	return skipped, nil
 }
@@ -65,11 +74,15 @@ func readFile(name string, since time.Time, each func(line []byte) error) (skipp
 // none nevertheless.
 func scan(in io.Reader, each func(line []byte) error) (skipped int, err error) {
 	l := lines{r: bufio.NewReaderSize(in, 256<<10)}
+	later := 0
 	for {
 		b, whole, err := l.next()
 		if errors.Is(err, io.EOF) {
 			if len(b) > 0 {
 				skipped++ // torn: its writer was killed, or is writing now
+			}
+			if later > 0 {
+				return skipped, &LaterError{later}
 			}
 			return skipped, nil
 		}
@@ -86,6 +99,8 @@ func scan(in io.Reader, each func(line []byte) error) (skipped int, err error) {
 		switch {
 		case errors.Is(err, errForeign):
 			skipped++
+		case errors.Is(err, ErrVersion):
+			later++
 		case err != nil:
 			return skipped, err
 		}
@@ -163,6 +178,7 @@ func Find(dir, ref string) (*filter.Record, error) {
 		return nil, err
 	}
 	m := newMention(ref)
+	var later error
 	for _, name := range slices.Backward(files) {
 		var hit *filter.Record
 		_, err := readFile(name, time.Time{}, func(b []byte) error {
@@ -178,14 +194,16 @@ func Find(dir, ref string) (*filter.Record, error) {
 			}
 			return nil
 		})
-		if err != nil {
+		switch {
+		case hit != nil:
+			return hit, nil
+		case errors.Is(err, ErrVersion):
+			later = err // what is wanted may be there
+		case err != nil:
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		if hit != nil {
-			return hit, nil
-		}
 	}
-	return nil, nil
+	return nil, later
 }
 
 // mention finds lines that may match without decoding them, which is most of the

@@ -93,6 +93,9 @@ func printReplay(w io.Writer, r *replay.Report) error {
 	if r.Skipped > 0 {
 		fmt.Fprintf(w, "%d lines of the journal could not be read\n", r.Skipped)
 	}
+	if r.Later > 0 {
+		fmt.Fprintf(w, "%d lines of the journal are of a later format: judge them with the release that wrote them\n", r.Later)
+	}
 	if r.Apart > 0 {
 		fmt.Fprintf(w, "%d recipients would be asked for in another mail (452 4.5.3), since their rules differ\n", r.Apart)
 	}

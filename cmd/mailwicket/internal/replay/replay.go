@@ -5,6 +5,7 @@ package replay
 import (
 	"cmp"
 	"context"
+	"errors"
 	"os"
 	"runtime"
 	"slices"
@@ -27,6 +28,7 @@ type Report struct {
 	Rcpts     int      `json:"changed_recipients"`
 	Apart     int      `json:"apart"` // recipients who would be asked for in another message
 	Skipped   int      `json:"skipped_lines"`
+	Later     int      `json:"later_lines"` // of a later format
 	Seconds   float64  `json:"seconds"`
 	Changes   []Change `json:"changes"`           // the most frequent first; "changed" is their sum
 	ByRcpt    []Change `json:"recipient_changes"` // likewise; continue is a recipient who is taken
@@ -76,7 +78,7 @@ func Run(ctx context.Context, p Policy, files []string, since time.Time, progres
 	work := make(chan string)
 	var workers sync.WaitGroup
 	var mu sync.Mutex
-	total, done, skipped := newTally(p.Settings), int64(0), 0
+	total, done, skipped, newer := newTally(p.Settings), int64(0), 0, 0
 	var failed error
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
@@ -88,7 +90,11 @@ func Run(ctx context.Context, p Policy, files []string, since time.Time, progres
 				})
 				mu.Lock()
 				skipped += n
-				if err != nil && failed == nil {
+				var later *journal.LaterError
+				switch {
+				case errors.As(err, &later):
+					newer += later.Lines
+				case err != nil && failed == nil:
 					failed = err
 				}
 				done += sizes[file]
@@ -109,7 +115,7 @@ func Run(ctx context.Context, p Policy, files []string, since time.Time, progres
 		return nil, failed
 	}
 	r := total.report()
-	r.Skipped, r.Seconds = skipped, time.Since(start).Seconds()
+	r.Skipped, r.Later, r.Seconds = skipped, newer, time.Since(start).Seconds()
 	return r, nil
 }
 

@@ -3,6 +3,7 @@
 package watch
 
 import (
+	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -101,7 +102,7 @@ func Journal(dir string, now time.Time) (*doctor.Traffic, error) {
 		return nil, err
 	}
 	var t Traffic
-	if _, err := journal.Read(files, now.Add(-keptFor), func(r *filter.Record) error { t.Message(r); return nil }); err != nil {
+	if _, err := journal.Read(files, now.Add(-keptFor), func(r *filter.Record) error { t.Message(r); return nil }); err != nil && !errors.Is(err, journal.ErrVersion) {
 		return nil, err
 	}
 	out := t.Evidence(now)
