@@ -67,25 +67,14 @@ var verdictWords = map[policy.Verdict]string{
 	policy.Hold: "put on hold", policy.Discard: "discarded", policy.Tempfail: "deferred", policy.Reject: "refused",
 }
 
-// Outcome is the verdict in a sentence.
+// Outcome is what became of the message in a sentence, for each recipient where
+// they fared differently.
 func Outcome(r *filter.Record) string {
-	s := verdictWords[r.Verdict]
-	if r.Rule != "" {
-		s += " by rule " + r.Rule
-		for _, d := range r.Decisions {
-			if d.Rule == r.Rule && d.At.File != "" {
-				s += fmt.Sprintf(" (%s, at %s)", at(d.At), d.Stage)
-				break
-			}
-		}
+	var parts []string
+	for _, f := range fates(r) {
+		parts = append(parts, f.String())
 	}
-	if r.Reason != "" {
-		s += ": " + r.Reason
-	}
-	if !r.Complete && r.Verdict == policy.Continue {
-		s = "given up by the client before the end of the message"
-	}
-	return s
+	return strings.Join(parts, "; ")
 }
 
 func at(p policy.Position) string {
@@ -98,9 +87,6 @@ func at(p policy.Position) string {
 func (p printer) head(r *filter.Record) {
 	t := r.Facts.Txn
 	fmt.Fprintln(p.w, fact.Clean(r.Ref+"  "+Outcome(r)))
-	for _, a := range refusedApart(r) {
-		p.line("but not for %s: %s", some(a.names), a.how)
-	}
 	p.line("%s, %s in all%s", r.Start.Format(time.RFC3339), r.Took.Round(time.Microsecond), by(r.Host))
 	if t.QueueID != "" {
 		p.line("queue id %s", t.QueueID)

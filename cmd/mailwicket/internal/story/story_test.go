@@ -135,6 +135,7 @@ func stories(t *testing.T) map[string]*filter.Record {
 	decideBy(t, byRecipient, split, mail.StageRcpt, rcpt("<c@home.example>"))
 	split.Facts.Txn.Unlike = []fact.Rcpt{rcpt("<c@home.example>")}
 	decideBy(t, byRecipient, split, mail.StageHeader, fact.Rcpt{})
+	split.Facts.Txn.Rcpts = []mail.Address{mail.ParsePath("<b@home.example>"), mail.ParsePath("<c@home.example>")}
 	content(split, fact.DMARC{Result: "pass"})
 	decideBy(t, byRecipient, split, mail.StageMessage, fact.Rcpt{})
 
@@ -147,11 +148,32 @@ func stories(t *testing.T) map[string]*filter.Record {
 	content(oneRefused, fact.DMARC{Result: "none"})
 	decideBy(t, kims, oneRefused, mail.StageMessage, fact.Rcpt{})
 
+	// Nobody is taken, each for a reason of their own; and one asks twice.
+	const each = `rules:
+  - {name: no-kim, when: {rcpt.address: kim@home.example}, do: {reject: {text: "{rcpt.address} takes no mail from {mail_from.domain}"}}}
+  - {name: full, when: {rcpt.domain: home.example}, do: {tempfail: {text: "{rcpt.address} is full"}}, reason: "{rcpt.address} is over quota"}
+`
+	noneTaken := begin()
+	noneTaken.Complete = false
+	for _, to := range []string{"<lou@home.example>", "<kim@home.example>", "<pat@home.example>", "<kim@home.example>"} {
+		decideBy(t, each, noneTaken, mail.StageRcpt, rcpt(to))
+	}
+
+	// Many are refused, and the message is marked for who is left.
+	const marked = each + "  - {name: mark, stage: message, when: {dmarc.result: fail}, do: quarantine, reason: \"DMARC of {dmarc.domain}\"}\n"
+	many := begin()
+	for _, to := range []string{"<lou@other.example>", "<a@home.example>", "<b@home.example>", "<c@home.example>", "<d@home.example>", "<kim@home.example>"} {
+		decideBy(t, marked, many, mail.StageRcpt, rcpt(to))
+	}
+	many.Facts.Txn.Rcpts = []mail.Address{mail.ParsePath("<lou@other.example>")}
+	content(many, fact.DMARC{Result: "fail", Policy: "quarantine", Domain: "shop.example", Reason: "nothing aligns"})
+	decideBy(t, marked, many, mail.StageMessage, fact.Rcpt{})
+
 	given := begin()
 	given.Complete, given.Decisions = false, nil
 	given.Facts.Txn.Rcpts = []mail.Address{mail.ParsePath("<b@home.example>")}
 	return map[string]*filter.Record{"accepted": accepted, "greylisted": greylisted, "refused": refused, "quarantined": quarantined, "split": split, "given-up": given,
-		"one-refused": oneRefused}
+		"one-refused": oneRefused, "none-taken": noneTaken, "many-refused": many}
 }
 
 func tell(r *filter.Record, o Options) string {

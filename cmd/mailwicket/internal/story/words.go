@@ -2,7 +2,6 @@ package story
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"mailwicket/filter"
@@ -329,28 +328,35 @@ func putOff(r *filter.Record) string {
 
 // ending is the verdict and what the client was told.
 func ending(r *filter.Record) string {
+	all := fates(r)
+	differ := len(all) > 1
 	s := "So it was " + Outcome(r) + "."
-	others := refusedApart(r)
-	switch {
-	case len(others) > 0:
-		s = "For " + taken(r) + " it was " + Outcome(r) + "."
-	case r.Rule == "":
+	if r.Rule == "" && !differ {
 		s = "No rule spoke against it: it was " + Outcome(r) + "."
 	}
-	for _, a := range others {
-		s += " For " + some(a.names) + " it was " + a.how + "."
+	if t := told(r, differ); t != "" {
+		s += " The client was told: " + t
 	}
-	var told []string
-	for _, d := range r.Decisions {
-		if d.Reply != "" && !slices.Contains(told, d.Reply) {
-			told = append(told, d.Reply)
-		}
-	}
-	if len(told) > 0 {
-		s += " The client was told: " + strings.Join(told, " / ")
-		if r.Verdict == policy.Tempfail {
-			s += ". It will try again by itself."
-		}
+	if a := again(all); a != "" {
+		s = strings.TrimSuffix(s, ".") + ". " + a
 	}
 	return s
+}
+
+// again says whose mail will come once more.
+func again(all []fate) string {
+	var names []string
+	for _, f := range all {
+		switch {
+		case f.verdict != policy.Tempfail:
+		case len(all) == 1:
+			return "It will try again by itself."
+		default:
+			names = append(names, f.names...)
+		}
+	}
+	if names == nil {
+		return ""
+	}
+	return "It will try again by itself for " + some(names) + "."
 }
