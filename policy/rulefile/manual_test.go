@@ -83,7 +83,8 @@ func TestManualExamples(t *testing.T) {
 
 func checkProblems(t *testing.T, rules, want block) {
 	var got strings.Builder
-	for _, p := range problems("rules.yaml", []byte(rules.text)) {
+	list, _ := Parse("rules.yaml", []byte(rules.text))
+	for _, p := range append(problems("rules.yaml", []byte(rules.text)), policy.LostTags(list)...) {
 		got.WriteString(p.String() + "\n")
 	}
 	if diff := cmp.Diff(strings.Split(want.text, "\n"), strings.Split(got.String(), "\n")); diff != "" {

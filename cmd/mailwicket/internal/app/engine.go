@@ -23,10 +23,10 @@ func Compile(c *config.Config) (*policy.Policy, []policy.Problem) {
 		return nil, []policy.Problem{{At: policy.Position{File: c.File}, Path: "profile", Message: err.Error()}}
 	}
 	p, problems := policy.Compile(rules)
-	if len(problems) == 0 {
-		problems = policy.LostTags(rules)
+	if problems = append(problems, policy.LostTags(rules)...); len(problems) > 0 {
+		return nil, problems
 	}
-	return p, problems
+	return p, nil
 }
 
 // engineConfig gives what follows from the configuration alone.

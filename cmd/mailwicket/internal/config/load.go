@@ -154,33 +154,6 @@ func (c *Config) AdminToken() (Secret, error) {
 	return c.secret("admin.token_file", c.Admin.TokenFile)
 }
 
-// Secrets tells which of the files that hold a secret, or that Redis is trusted by,
-// cannot be read: the server does not start without them.
-func (c *Config) Secrets(env func(string) string) []policy.Problem {
-	v := validator{c: c}
-	tell := func(path string, err error) {
-		if err != nil {
-			v.problem(path, strings.TrimPrefix(err.Error(), path+": "), "the server's user must be able to read it; or take the key out")
-		}
-	}
-	_, err := c.AdminToken()
-	tell("admin.token_file", err)
-	_, err = c.RedisPassword(env)
-	tell("redis.password_file", err)
-	if file := c.Resolve(c.Redis.CAFile); file != "" {
-		if _, _, err := readFile(file, maxFile); err != nil {
-			tell("redis.ca_file", fmt.Errorf("%s %w", file, err))
-		}
-	}
-	for i, z := range c.DNSBL {
-		if z.Mode != "off" {
-			_, err := c.zoneKey(i, env)
-			tell(index("dnsbl", i)+".key_file", err)
-		}
-	}
-	return v.problems
-}
-
 // maxSecret is more than any password or token.
 const maxSecret = 4096
 

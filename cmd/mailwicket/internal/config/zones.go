@@ -52,7 +52,7 @@ func (c *Config) Zones(env func(string) string) ([]dnsbl.Config, error) {
 			continue
 		}
 		cfg, err := z.config()
-		key, err2 := c.zoneKey(i, env)
+		key, err2 := c.ZoneKey(i, env)
 		cfg.Key = dnsbl.Secret(key)
 		out = append(out, cfg)
 		errs = append(errs, err, err2)
@@ -66,7 +66,9 @@ func (c *Config) Zones(env func(string) string) ([]dnsbl.Config, error) {
 	return out, nil
 }
 
-func (c *Config) zoneKey(i int, env func(string) string) (Secret, error) {
+// ZoneKey gives the key of a DNS list: the environment's or the file's; "" without
+// one.
+func (c *Config) ZoneKey(i int, env func(string) string) (Secret, error) {
 	z := c.DNSBL[i]
 	if s := lookup(env, z.keyVariable()); s != "" {
 		return Secret(s), nil

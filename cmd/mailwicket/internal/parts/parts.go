@@ -4,10 +4,8 @@ package parts
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"os"
 
 	"github.com/redis/go-redis/v9"
 
@@ -31,9 +29,9 @@ func Redis(c *config.Config, env func(string) string, log *slog.Logger) (redis.U
 	if c.Redis.Username != "" {
 		o.Username = c.Redis.Username
 	}
-	if c.Redis.CAFile != "" && o.TLSConfig != nil {
-		if o.TLSConfig.RootCAs, err = authorities(c.Resolve(c.Redis.CAFile)); err != nil {
-			return nil, fmt.Errorf("redis.ca_file: %w", err)
+	if o.TLSConfig != nil {
+		if o.TLSConfig.RootCAs, err = authorities(c); err != nil {
+			return nil, err
 		}
 	}
 	redis.SetLogger(redisLog{log})
@@ -46,18 +44,6 @@ type redisLog struct{ log *slog.Logger }
 
 func (l redisLog) Printf(_ context.Context, format string, args ...any) {
 	l.log.Debug("redis client", slog.String("message", fmt.Sprintf(format, args...)))
-}
-
-func authorities(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", file)
-	}
-	return pool, nil
 }
 
 // DNSServers gives the configured servers, or the system's. Where the system

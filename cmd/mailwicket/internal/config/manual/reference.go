@@ -21,6 +21,7 @@ Written by ` + "`mailwicket config reference`" + `. The configuration is one YAM
   networks ` + "`192.0.2.0/24` or `2001:db8::/32`" + `; an address is the network of itself.
 - Relative paths of files begin at the directory of the configuration file.
 - Secrets stand in files of their own (` + "`*_file`" + `) or in the environment (` + "`" + config.PasswordVariable + "`" + `), and are never printed.
+  ` + "`mailwicket serve` and `mailwicket config check`" + ` want to read these files; commands that only look at messages or keys do without.
 - ` + "`mailwicket config schema > mailwicket.schema.json`" + ` writes a JSON Schema, also shipped as [mailwicket.schema.json](../mailwicket.schema.json).
   Editors then complete keys and mark mistakes, with this as the first line of the configuration:
   ` + "`# yaml-language-server: $schema=mailwicket.schema.json`" + ` (a path from the configuration's directory). What keys mean together is
