@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -60,5 +61,21 @@ func TestExplainRecipients(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestExplainAsSaid: a reference or Message-ID is found as people hand it on.
+func TestExplainAsSaid(t *testing.T) {
+	s := serve(t, withZone(t, serveConf))
+	ref := reference.FindString(s.message("x@refused.example").Text)
+	s.explainSoon(ref)
+	bare := strings.ReplaceAll(ref, "-", "")
+	for _, said := range []string{bare, strings.ToLower(bare), bare[:5] + " " + bare[5:], "(ref " + ref + ")", "ref " + bare, "REF " + ref, "\t" + ref + " \n"} {
+		for _, where := range [][]string{{"--admin", s.admin}, {"--journal", filepath.Join(s.dir, "data", "journal")}} {
+			status, out, errs := run(append([]string{"explain", said}, where...)...)
+			if status != 0 || !strings.HasPrefix(out, ref+"  refused by rule no-shop") {
+				t.Errorf("%q, %s: status %d\n%s%s", said, where[0], status, out, errs)
+			}
+		}
 	}
 }

@@ -82,7 +82,7 @@ func TestFind(t *testing.T) {
 		s.Message(record(i))
 	}
 	redistest.Await(t, "all records", func() bool { return n.get("shared") == all })
-	for _, ref := range []string{"REF-2999", "ref-2100", "q2999", "<2500@a.example>"} {
+	for _, ref := range []string{"REF-2999", "ref-2100", "q2999", "<2500@a.example>", "2500@a.example", " (ref REF-2999) "} {
 		if find(t, s, ref) == nil {
 			t.Errorf("%s is not found", ref)
 		}
