@@ -62,7 +62,7 @@ func TestToken(t *testing.T) {
 			if w.Code != want {
 				t.Errorf("token %q, %q: %s is %d, want %d", c.token, c.authorization, path, w.Code, want)
 			}
-			if w.Code == 401 && (w.Header().Get("WWW-Authenticate") != "Bearer" || !strings.Contains(w.Body.String(), "admin.token_file")) {
+			if w.Code == 401 && (w.Header().Get("WWW-Authenticate") != "Bearer" || !strings.Contains(w.Body.String(), "--token-file FILE") || !strings.Contains(w.Body.String(), "admin.token_file")) {
 				t.Errorf("%s: %v %s", path, w.Header(), w.Body)
 			}
 		}

@@ -239,7 +239,7 @@ func serverChanges() []change {
 		{"journal, long ago", "", func(e *Evidence) { e.Server.Journal = Journal{Written: 90, Lost: 10, LastAt: now.Add(-time.Hour)} }, ""},
 		{"admin for all", "admin-open", func(e *Evidence) { e.Server.AdminOpen = "[::]:9891" }, "[::]:9891"},
 		{"not writable", "data-dir-unwritable", func(e *Evidence) { e.Disk.Unwritable = "read-only file system" }, "read-only file system"},
-		{"no quota left", "data-dir-full", func(e *Evidence) { e.Disk.Full = true }, "are free"},
+		{"no quota left", "data-dir-full", func(e *Evidence) { e.Disk.Full = true }, "no quota"},
 		{"nearly full", "data-dir-full", disk(4*gib, 100*gib), "4.0 GiB of 100.0 GiB"},
 		{"a gigabyte", "data-dir-full", disk(gib-1, 5*gib), "max_size"},
 		{"a small part of much", "", disk(40*gib, 1000*gib), ""},

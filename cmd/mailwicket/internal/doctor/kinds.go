@@ -149,7 +149,7 @@ func serverKinds() []Kind {
 			"Nothing can be written to data_dir: the greylist file, the journal and the copies of lists stand still.",
 			"Make it the filter's own, and not read-only."},
 		{"data-dir-full", Warning,
-			"Less than 5 % (and 10 GiB), or less than 1 GiB (and a quarter), is free on the disk of data_dir.",
+			"Less than 5 % (and 10 GiB), or less than 1 GiB (and a quarter), is free on the disk of data_dir; or nothing more can be written there, for lack of space or quota.",
 			"Make room, or lower `journal.max_size` or `journal.keep`."},
 	}
 }

@@ -97,13 +97,16 @@ func (x *examiner) data() {
 		x.add("data-dir-unwritable", Finding{Summary: "nothing can be written to " + d.Dir, Evidence: []string{d.Unwritable},
 			Fix: "make it the filter's own", Key: "data_dir", Place: "the command line", Lines: []string{"chown -R mailwicket: " + d.Dir}})
 	}
-	if d.Full || nearlyFull(d) {
-		how := "nearly full"
-		if d.Full {
-			how = "full, or the filter's quota is used up"
-		}
-		x.add("data-dir-full", Finding{Summary: "the disk of " + d.Dir + " is " + how,
-			Evidence: []string{fmt.Sprintf("%s of %s are free (%.1f %%)", size(d.Free), size(d.Total), 100*float64(d.Free)/float64(max(d.Total, 1)))},
-			Fix:      "make room, or keep less", Key: "data_dir", Lines: []string{"journal: {keep: 7d, max_size: 512MiB}"}})
+	if !d.Full && !nearlyFull(d) {
+		return
 	}
+	f := Finding{Summary: "the disk of " + d.Dir + " is nearly full", Fix: "make room, or keep less", Key: "data_dir", Lines: []string{"journal: {keep: 7d, max_size: 512MiB}"}}
+	if d.Total > 0 {
+		f.Evidence = []string{fmt.Sprintf("%s of %s are free (%.1f %%)", size(d.Free), size(d.Total), 100*float64(d.Free)/float64(d.Total))}
+	}
+	if d.Full {
+		f.Summary = "nothing more can be written to " + d.Dir + ": its disk is full"
+		f.Evidence = append(f.Evidence, "writing there ends with: no space, or no quota, is left (df -h, df -i and quota tell which)")
+	}
+	x.add("data-dir-full", f)
 }
