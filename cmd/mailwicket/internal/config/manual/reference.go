@@ -26,7 +26,8 @@ Written by ` + "`mailwicket config reference`" + `. The configuration is one YAM
   Editors then complete keys and mark mistakes, with this as the first line of the configuration:
   ` + "`# yaml-language-server: $schema=mailwicket.schema.json`" + ` (a path from the configuration's directory). What keys mean together is
   told by ` + "`mailwicket config check`" + ` alone.
-- A changed file is read again at once, or on SIGHUP. Keys marked "restart" count from the next start on.
+- A changed file is read again within two seconds, once it has stood still for one; SIGHUP reads it at once. Where anything is wrong
+  with it, or nothing is left of it, the old configuration stays in force. Keys marked "restart" count from the next start on.
 `
 
 // Reference gives the manual of all keys, and of what rules are made of, as
