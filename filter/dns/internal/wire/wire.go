@@ -3,6 +3,7 @@
 package wire
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"slices"
@@ -305,11 +306,14 @@ func NotFound(f dns.Failure, name, server string) *net.DNSError {
 	if f == dns.NoData {
 		text = dns.TextNoData
 	}
-	return &net.DNSError{Err: text, Name: name, Server: server, IsNotFound: true}
+	return &net.DNSError{Err: text, Name: shown(name), Server: server, IsNotFound: true}
 }
 
 // Temporary gives the error of a failure that may pass.
 func Temporary(text, name, server string) *net.DNSError {
-	return &net.DNSError{Err: text, Name: name, Server: server, IsTemporary: true,
+	return &net.DNSError{Err: text, Name: shown(name), Server: server, IsTemporary: true,
 		IsTimeout: text == TextTimeout || text == TextCanceled}
 }
+
+// shown gives the root a name that can be seen in an error.
+func shown(name string) string { return cmp.Or(name, ".") }
