@@ -114,6 +114,7 @@ func (e *Engine) Open(ctx context.Context) *Session {
 // Connect takes the client's connection.
 func (s *Session) Connect(ctx context.Context, c mail.Conn) Answer {
 	n := &s.conn
+	c.Addr = c.Addr.Unmap().WithZone("") // networks hold neither form
 	if c.Session == "" {
 		c.Session = s.e.NewRef()
 	}

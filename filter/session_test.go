@@ -259,6 +259,22 @@ func TestAcceptAtConnect(t *testing.T) {
 	checkPlan(t, d, out.plan, false)
 }
 
+// TestFormsOfAnAddress: however it is written, it is in its networks.
+func TestFormsOfAnAddress(t *testing.T) {
+	cfg, w, _ := newConfig(t, commonZone(t), parseRules(t, `rules:
+  - {name: near, stage: connect, when: {client.ip: {in: [192.0.2.0/24, "fe80::/10"]}}, do: {reject: {code: 550, enhanced: 5.7.1, text: "near"}}}
+`))
+	cfg.Trusted = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("fe80::/10")}
+	for _, addr := range []string{"192.0.2.66", "::ffff:192.0.2.66", "fe80::1", "fe80::1%eth0"} {
+		s := filter.NewEngine(cfg).Open(t.Context())
+		s.Connect(t.Context(), mail.Conn{Addr: netip.MustParseAddr(addr)})
+		s.Close()
+		if r := w.last(t); r.Rule != "near" || r.Facts.Conn.Trusted.Value == "" {
+			t.Errorf("%s: %s by rule %q, trusted %q", addr, r.Verdict, r.Rule, r.Facts.Conn.Trusted.Value)
+		}
+	}
+}
+
 // TestRefusedAtConnect is told once, with what was found.
 func TestRefusedAtConnect(t *testing.T) {
 	rules := parseRules(t, `rules:

@@ -69,7 +69,7 @@ func (s *Stage) UnmarshalText(b []byte) error {
 type Conn struct {
 	Session  string     // our identifier of the SMTP session
 	Start    time.Time  // when the MTA opened the session to us
-	Addr     netip.Addr // client address, unmapped; the zero Addr where it is not known
+	Addr     netip.Addr // client address; the zero Addr where it is not known
 	Port     uint16     // client port, 0 where not known
 	HostName string     // the client's name as verified by the MTA; "" where there is none
 	PTRName  string     // the client's unverified reverse name, where the MTA tells it

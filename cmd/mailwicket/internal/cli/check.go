@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"mailwicket/cmd/mailwicket/internal/app"
@@ -46,6 +47,9 @@ func (c checkCmd) Run(s Streams) error {
 	addr, err := netip.ParseAddr(c.IP)
 	if err != nil {
 		return exitError{exitUsage, fmt.Sprintf("--ip %q: %v", c.IP, err)}
+	}
+	if len(c.Rcpt) == 0 || slices.Contains(c.Rcpt, "") {
+		return exitError{exitUsage, "--rcpt is empty; name an address"}
 	}
 	raw, err := c.read(s.In)
 	if err != nil {

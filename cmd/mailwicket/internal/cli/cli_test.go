@@ -148,6 +148,7 @@ func TestBadUsage(t *testing.T) {
 		{[]string{"chekc"}, "check"},
 		{[]string{"check", "nofile", "--ip", "192.0.2.1", "--helo", "h", "--from", "a@b", "--rcpt", "c@d"}, "nofile"},
 		{[]string{"check", bad, "--ip", "192.0.2.300", "--helo", "h", "--from", "a@b", "--rcpt", "c@d"}, "--ip"},
+		{[]string{"check", bad, "--ip", "192.0.2.3", "--helo", "h", "--from", "a@b", "--rcpt", ""}, "--rcpt is empty"},
 		{[]string{"serve", "--config", "missing.yaml"}, "missing.yaml"},
 		{[]string{"config", "check", bad}, `did you mean "profile"?`},
 		{[]string{"config", "check", bad}, "greylist.delay"},
