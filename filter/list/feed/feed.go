@@ -269,6 +269,8 @@ func (f *Feed) wait(ctx context.Context) bool {
 
 // sweep removes what a crash in the middle of a download left behind.
 func (f *Feed) sweep() {
+	f.mu.Lock() // Confirm's file is not left behind, but about to be renamed
+	defer f.mu.Unlock()
 	begin := "." + filepath.Base(f.Path())
 	files, err := os.ReadDir(f.c.Dir)
 	if err != nil {
