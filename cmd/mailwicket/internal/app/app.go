@@ -22,6 +22,7 @@ import (
 	"mailwicket/cmd/mailwicket/internal/admin"
 	"mailwicket/cmd/mailwicket/internal/config"
 	"mailwicket/cmd/mailwicket/internal/parts"
+	"mailwicket/cmd/mailwicket/internal/socket"
 	"mailwicket/filter"
 	"mailwicket/filter/dns"
 	dnsclient "mailwicket/filter/dns/client"
@@ -137,7 +138,7 @@ func New(o Options) (_ *App, err error) {
 
 // listen opens the sockets, or takes those that a service manager opened.
 func (a *App) listen() error {
-	given, err := inherited()
+	given, err := socket.Given()
 	if err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func (a *App) listen() error {
 	a.milterSockets = given["milter"]
 	if len(a.milterSockets) == 0 {
 		for _, address := range c.Milter.Listen {
-			ln, err := Listen(address, c.Milter.SocketMode)
+			ln, err := socket.Listen(address, c.Milter.SocketMode)
 			if err != nil {
 				return fmt.Errorf("milter.listen: %w", err)
 			}
@@ -156,8 +157,8 @@ func (a *App) listen() error {
 	case len(given["admin"]) > 0:
 		a.adminSocket = given["admin"][0]
 	case c.Admin.Listen != "":
-		if a.adminSocket, err = net.Listen("tcp", c.Admin.Listen); err != nil {
-			return fmt.Errorf("admin.listen: %w", explain(c.Admin.Listen, err))
+		if a.adminSocket, err = socket.TCP(c.Admin.Listen); err != nil {
+			return fmt.Errorf("admin.listen: %w", err)
 		}
 	}
 	return nil

@@ -390,30 +390,3 @@ func TestGreylistTimes(t *testing.T) {
 		t.Errorf("after 100 changes there are %d, the last with %+v", len(s.services), s.params)
 	}
 }
-
-func TestListenAddresses(t *testing.T) {
-	sock := filepath.Join(t.TempDir(), "m.sock")
-	ln, err := Listen("unix:"+sock, "0600")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Listen("unix:"+sock, "0600"); err == nil || !strings.Contains(err.Error(), "taken") {
-		t.Errorf("a socket in use: %v", err)
-	}
-	ln.(*net.UnixListener).SetUnlinkOnClose(false)
-	ln.Close()
-	again, err := Listen("unix:"+sock, "0660") // left behind by a killed server
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer again.Close()
-	if st, err := os.Stat(sock); err != nil || st.Mode().Perm() != 0o660 {
-		t.Errorf("%v %v", st, err)
-	}
-	for _, bad := range []string{"8891", "tcp:127.0.0.1:1", "unix:/nonexistent/dir/x", "inet:127.0.0.1:99999"} {
-		if ln, err := Listen(bad, "0660"); err == nil {
-			ln.Close()
-			t.Errorf("%s was opened", bad)
-		}
-	}
-}

@@ -1,4 +1,6 @@
-package app
+// Package socket opens the sockets that the server listens at: by address, or
+// those that a service manager hands over.
+package socket
 
 import (
 	"errors"
@@ -31,17 +33,22 @@ func Listen(address, mode string) (net.Listener, error) {
 	return nil, fmt.Errorf("address %q: unknown kind %q, want inet, inet6 or unix", address, network)
 }
 
+// TCP opens an address of the form HOST:PORT.
+func TCP(address string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", address)
+	return ln, explain(address, err)
+}
+
 // listenUnix takes the place of a socket file that a killed server left behind,
-// never of one that answers.
+// never of one that somebody listens at.
 func listenUnix(path, mode string) (net.Listener, error) {
 	bits, err := strconv.ParseUint(mode, 8, 32)
 	if err != nil {
 		return nil, fmt.Errorf("socket mode %q: want an octal number such as 0660", mode)
 	}
 	if st, err := os.Lstat(path); err == nil && st.Mode()&fs.ModeSocket != 0 {
-		if c, err := net.Dial("unix", path); err == nil {
-			c.Close()
-			return nil, syscall.EADDRINUSE
+		if err := abandoned(path); err != nil {
+			return nil, err
 		}
 		os.Remove(path)
 	}
@@ -54,6 +61,22 @@ func listenUnix(path, mode string) (net.Listener, error) {
 		return nil, err
 	}
 	return ln, nil
+}
+
+// abandoned is nil for a socket file at which nobody listens. A server whose
+// queue is full does not answer either, but is there.
+func abandoned(path string) error {
+	c, err := net.Dial("unix", path)
+	switch {
+	case err == nil:
+		c.Close()
+		return syscall.EADDRINUSE
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, syscall.EAGAIN):
+		return syscall.EADDRINUSE
+	}
+	return err
 }
 
 // explain names the place and the remedy.
@@ -71,10 +94,10 @@ func explain(address string, err error) error {
 	return fmt.Errorf("%s: %w", address, err)
 }
 
-// inherited gives the sockets that a service manager opened for us (socket
+// Given returns the sockets that a service manager opened for us (socket
 // activation: LISTEN_FDS and LISTEN_PID), by name: FileDescriptorName=milter or
 // admin; unnamed ones are milter sockets.
-func inherited() (map[string][]net.Listener, error) {
+func Given() (map[string][]net.Listener, error) {
 	pid, err := strconv.Atoi(os.Getenv("LISTEN_PID"))
 	if err != nil || pid != os.Getpid() {
 		return nil, nil
