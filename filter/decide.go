@@ -61,9 +61,24 @@ func (s *Session) facts(stage mail.Stage, r *fact.Rcpt, now time.Time) fact.Set 
 	return set
 }
 
+// storeTime is more than the stores take for an answer, whatever is wrong with them.
+const storeTime = 250 * time.Millisecond
+
+// timeFor leaves the stores their time, also where a check used up the stage's: who
+// makes the DNS slow must not get past the greylist and the rates.
+func timeFor(ctx context.Context) (context.Context, context.CancelFunc) {
+	least := time.Now().Add(storeTime)
+	if end, ok := ctx.Deadline(); !ok || end.After(least) {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(context.WithoutCancel(ctx), least)
+}
+
 // rates counts a recipient or a size, where a rule wants to know. The set is a
 // copy: who gives up waiting leaves the question behind.
 func (s *Session) rates(ctx context.Context, set fact.Set, count func(context.Context, *fact.Set) ([]string, error)) fact.Fact[[]string] {
+	ctx, cancel := timeFor(ctx)
+	defer cancel()
 	f, run := launch(ctx, "rates", s.e.CheckTimeout, func(ctx context.Context) fact.Fact[[]string] {
 		return found(count(ctx, &set))
 	}).wait(ctx)
@@ -95,6 +110,8 @@ func (s *Session) greylist(ctx context.Context, set *fact.Set) fact.Fact[fact.Gr
 		to = set.Txn.Rcpts[0]
 	}
 	id := greylist.Identify(in)
+	ctx, cancel := timeFor(ctx)
+	defer cancel()
 	f, run := attempt("greylist", func() fact.Fact[greylist.Outcome] {
 		return found(s.e.Greylist.Check(ctx, greylist.Request{Identity: id, Sender: set.Txn.MailFrom.Value,
 			Recipient: to, Doubtful: in.Doubtful()}))

@@ -426,3 +426,53 @@ func TestLateAnswers(t *testing.T) {
 		}
 	})
 }
+
+// storesOf are the greylist and the rates of a store that answers in a moment, but
+// nobody whose time is over.
+type storesOf struct{ *asked }
+
+func (s storesOf) Check(ctx context.Context, r greylist.Request) (greylist.Outcome, error) {
+	time.Sleep(10 * time.Millisecond)
+	out, _ := s.asked.Check(ctx, r)
+	return out, ctx.Err()
+}
+
+func (s storesOf) Exceeded(ctx context.Context, set *fact.Set) ([]string, error) {
+	time.Sleep(10 * time.Millisecond)
+	names, _ := s.asked.Exceeded(ctx, set)
+	return names, ctx.Err()
+}
+
+// TestSlowDNSOfSender: a sender whose DNS takes all of a stage's time gets past
+// neither the greylist nor the rates.
+func TestSlowDNSOfSender(t *testing.T) {
+	for name, rule := range map[string]string{
+		"greylist": `{name: grey, when: {any: [{spf.result: fail}, {client.ip: {in: 0.0.0.0/0}}]}, do: greylist}`,
+		"rates":    `{name: rate, when: {any: [{spf.result: fail}, {rates.exceeded: per-user}]}, do: tempfail}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg, w, _ := newConfig(t, commonZone(t), parseRules(t, "rules:\n  - "+rule+"\n"))
+				cfg.Resolver = stuck{Resolver: cfg.Resolver, on: func(string) bool { return true }}
+				store := storesOf{&asked{status: greylist.Defer}}
+				cfg.Greylist, cfg.Rates = store, store
+				d := usual()
+				s := d.open(t.Context(), filter.NewEngine(cfg))
+				s.Mail(t.Context(), d.mailFrom, filter.Envelope{})
+				for _, to := range []string{"<a@our.example>", "<b@our.example>"} {
+					start := time.Now()
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					a := s.Rcpt(ctx, to)
+					cancel()
+					if took := time.Since(start); !refused(a) || took > time.Second+50*time.Millisecond {
+						t.Errorf("%s: %s after %s", to, a.Verdict, took)
+					}
+				}
+				s.Close()
+				if r := w.last(t); r.Verdict != policy.Tempfail {
+					t.Errorf("%s, %+v", r.Verdict, r.Decisions)
+				}
+			})
+		})
+	}
+}
