@@ -129,8 +129,7 @@ func decideTriplet(now time.Time, p Params, doubtful bool, t Record) (Outcome, R
 	}
 	doubtful = doubtful && t.Doubtful
 	delay := p.DelayOf(doubtful)
-	// Another sidecar's clock may be a little ahead of ours.
-	age := max(now.Sub(t.FirstSeen), 0)
+	age := now.Sub(t.FirstSeen) // less than nothing where another sidecar's clock is ahead of ours
 	out := Outcome{FirstSeen: t.FirstSeen, Doubtful: doubtful}
 	switch {
 	case t.Passes > 0:
@@ -141,8 +140,12 @@ func decideTriplet(now time.Time, p Params, doubtful bool, t Record) (Outcome, R
 		out.Status, out.Remaining, out.Attempts = Defer, delay-age, int(more(t.Attempts))
 	}
 	first := out.Status == Pass && t.Passes == 0
-	if !first && now.Sub(t.LastSeen) < CountGap {
+	gap := now.Sub(t.LastSeen)
+	if !first && gap < CountGap && gap > -PassGap {
 		return out, t
+	}
+	if gap <= -PassGap { // a wrong clock wrote it: it would stand still until then
+		t.FirstSeen, t.LastSeen = earlier(t.FirstSeen, now), now
 	}
 	t.LastSeen, t.Attempts = later(t.LastSeen, now), uint32(out.Attempts)
 	if out.Status == Pass {
@@ -160,10 +163,10 @@ func counted(now time.Time, p Params, id Record) Record {
 	}
 	if id.IsZero() {
 		id.FirstSeen = now
-	} else if now.Sub(id.LastSeen) < PassGap {
+	} else if now.Sub(id.LastSeen).Abs() < PassGap {
 		return id
 	}
-	id.LastSeen = now
+	id.FirstSeen, id.LastSeen = earlier(id.FirstSeen, now), now
 	id.Passes = more(id.Passes)
 	if until := now.Add(p.AutoAllowLifetime); !id.Allowed || until.After(id.Expires) {
 		id.Expires = until
@@ -222,10 +225,16 @@ func mergeTriplet(now time.Time, p Params, a, b Record) Record {
 }
 
 func mergeIdentity(now time.Time, p Params, a, b Record, base uint32) Record {
+	// What an administrator did or undid stands in the store alone, and so do passes
+	// from before: a record that is gone from there was forgotten.
+	if b.Allowed {
+		b.Allowed, b.Expires = false, b.LastSeen.Add(p.AutoAllowLifetime)
+	}
 	switch {
 	case !identityLives(now, p, b):
 		return a
 	case !identityLives(now, p, a):
+		b.Passes -= min(base, b.Passes)
 		return b
 	}
 	m := joined(a, b)
@@ -252,6 +261,13 @@ func joined(a, b Record) Record {
 
 func later(a, b time.Time) time.Time {
 	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
 		return b
 	}
 	return a

@@ -69,8 +69,8 @@ func TestDecide(t *testing.T) {
 			{0, greylist.Defer, 240 * time.Second, 0, 1}, {time.Hour, greylist.Pass, 0, time.Hour, 2},
 			{time.Hour + 1, greylist.Known, 0, 0, 2},
 		}},
-		{"a clock a little behind does not lengthen the wait", nil, []step{
-			{time.Minute, greylist.Defer, 240 * time.Second, 0, 1}, {0, greylist.Defer, 240 * time.Second, 0, 2},
+		{"a clock a little behind is told the whole wait", nil, []step{
+			{time.Minute, greylist.Defer, 240 * time.Second, 0, 1}, {0, greylist.Defer, 300 * time.Second, 0, 2},
 			{5 * time.Minute, greylist.Pass, 0, 4 * time.Minute, 2}, {0, greylist.Pass, 0, 0, 2},
 		}},
 		{"a record from far ahead starts over", nil, []step{
@@ -369,4 +369,58 @@ func TestMergeProperties(t *testing.T) {
 			t.Fatalf("both sides defer, merged passes: %+v from %+v and %+v", m, a, b)
 		}
 	})
+}
+
+// TestWrittenAhead: what a clock that was ahead wrote is counted and refreshed again
+// as soon as the clock is right. The store drops records when their lifetime is over,
+// by its own clock, as Redis does.
+func TestWrittenAhead(t *testing.T) {
+	const day = 24 * time.Hour
+	p := greylist.DefaultParams()
+	ahead := start.Add(200 * day)
+	for name, c := range map[string]struct {
+		p    func(*greylist.Params)
+		seen greylist.Pair
+		want greylist.Status
+		days int
+	}{
+		"known identity": {nil, greylist.Pair{Identity: greylist.Record{FirstSeen: ahead, LastSeen: ahead, Expires: ahead.Add(p.AutoAllowLifetime), Passes: 2}}, greylist.Known, 90},
+		"passed triplet": {func(p *greylist.Params) { p.AutoAllowAfter = 0 },
+			greylist.Pair{Triplet: greylist.Record{FirstSeen: ahead, LastSeen: ahead, Expires: ahead.Add(p.PassLifetime), Attempts: 2, Passes: 1}}, greylist.Pass, 90},
+		"identity with one pass": {nil, greylist.Pair{
+			Identity: greylist.Record{FirstSeen: ahead, LastSeen: ahead, Expires: ahead.Add(p.AutoAllowLifetime), Passes: 1},
+			Triplet:  greylist.Record{FirstSeen: ahead, LastSeen: ahead, Expires: ahead.Add(p.PassLifetime), Attempts: 2, Passes: 1}}, greylist.Known, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := p
+			if c.p != nil {
+				c.p(&p)
+			}
+			seen, written := c.seen, [2]time.Time{start, start}
+			var last greylist.Status
+			for d := range c.days {
+				now := start.Add(time.Duration(d) * day)
+				if now.Sub(written[0]) >= seen.Triplet.Lifetime() {
+					seen.Triplet = greylist.Record{}
+				}
+				if now.Sub(written[1]) >= seen.Identity.Lifetime() {
+					seen.Identity = greylist.Record{}
+				}
+				o, next := greylist.Decide(now, p, false, seen)
+				if last = o.Status; last == greylist.Defer {
+					t.Fatalf("day %d: %s, though mail came every day", d, last)
+				}
+				if !next.Triplet.Equal(seen.Triplet) {
+					written[0] = now
+				}
+				if !next.Identity.Equal(seen.Identity) {
+					written[1] = now
+				}
+				seen = next
+			}
+			if last != c.want {
+				t.Errorf("%s in the end, %d passes", last, seen.Identity.Passes)
+			}
+		})
+	}
 }

@@ -19,6 +19,7 @@ type recovery struct {
 	ctx      context.Context
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
+	unread   sync.Once // the first record that cannot be read is told
 }
 
 // Degraded tells whether the fallback decides, and why.
@@ -100,7 +101,9 @@ func (s *Service) handOver(ctx context.Context) error {
 		return err
 	}
 	for _, key := range s.shadow.owedKeys() {
-		if err := s.write(ctx, key, now, func(known Pair) Pair { return known }); err != nil {
+		if err := s.write(ctx, key, now, func(known Pair) Pair { return known }); unreadable(err) {
+			s.shadow.drop(key)
+		} else if err != nil {
 			return err
 		}
 	}

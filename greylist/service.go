@@ -96,7 +96,7 @@ func New(c ServiceConfig) *Service {
 		Name: "greylist", Timeout: breakerOpen,
 		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= breakerFailures },
 		IsExcluded: func(err error) bool {
-			return errors.Is(err, errCaller) || errors.Is(err, ErrConflict) || errors.Is(err, ErrShared)
+			return errors.Is(err, errCaller) || errors.Is(err, ErrConflict) || errors.Is(err, ErrShared) || unreadable(err)
 		},
 	})
 	s.recovery.ctx, s.recovery.stop = context.WithCancel(context.Background())
@@ -110,6 +110,10 @@ func (s *Service) With(p Params) *Service {
 	other.c.Params = p
 	return &other
 }
+
+// unreadable tells of a record that the store has and we cannot read, such as one of
+// a later release. It says nothing about the store, or about other clients.
+func unreadable(err error) bool { return errors.Is(err, ErrRecord) || errors.Is(err, ErrVersion) }
 
 // errCaller marks errors that say nothing about the store.
 var errCaller = errors.New("the caller gave up")
@@ -141,6 +145,12 @@ func (s *Service) Check(ctx context.Context, r Request) (Outcome, error) {
 	}
 	// First the answer, then the notice: recovery ends only when nothing is owed.
 	out = s.shadow.decide(now, s.c.Params, r, key)
+	if unreadable(err) {
+		s.recovery.unread.Do(func() {
+			s.c.Log.Warn("greylist record not read; its client is judged from memory", slog.String("error", err.Error()))
+		})
+		return out, nil
+	}
 	s.degrade(err)
 	return out, nil
 }

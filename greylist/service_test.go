@@ -529,3 +529,101 @@ func TestPrivacy(t *testing.T) {
 		}
 	}
 }
+
+// TestForgottenInPartition: what an administrator makes the store forget stays
+// forgotten when a sidecar that was cut off comes back.
+func TestForgottenInPartition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := greylist.NewMemory(1000)
+		cut, other := newBench(store, time.Now, nil), newBench(store, time.Now, nil)
+		defer cut.Close()
+		defer other.Close()
+		r := storetest.Request(1, "<a@example.org>", "<b@example.net>")
+		if err := other.Allow(t.Context(), r.Identity); err != nil {
+			t.Fatal(err)
+		}
+		sleep(time.Hour)
+		cut.check(t, r, greylist.Known, false)
+		cut.store.mode.Store(fails)
+		sleep(time.Hour)
+		cut.check(t, r, greylist.Known, true)
+		if n, err := other.Forget(t.Context(), r.Identity); n == 0 || err != nil {
+			t.Fatal(n, err)
+		}
+		sleep(time.Minute)
+		cut.store.mode.Store(works)
+		sleep(10 * time.Second)
+		if _, held, err := other.LookupIdentity(t.Context(), r.Identity); err != nil || held.Allowed {
+			t.Errorf("allowed until %s again, %v", held.Expires, err)
+		}
+		other.check(t, r, greylist.Defer, false)
+	})
+}
+
+// ofLaterRelease is a store that holds a record of a later release for one identity.
+type ofLaterRelease struct {
+	greylist.Store
+	identity greylist.Key
+}
+
+func (s ofLaterRelease) err(k greylist.Key) error {
+	if k.Owner() == s.identity {
+		return greylist.ErrVersion
+	}
+	return nil
+}
+
+func (s ofLaterRelease) Get(ctx context.Context, k greylist.Key) (greylist.Pair, error) {
+	if err := s.err(k); err != nil {
+		return greylist.Pair{}, err
+	}
+	return s.Store.Get(ctx, k)
+}
+
+func (s ofLaterRelease) GetOrAdd(ctx context.Context, k greylist.Key, r greylist.Record) (greylist.Pair, bool, error) {
+	if err := s.err(k); err != nil {
+		return greylist.Pair{}, false, err
+	}
+	return s.Store.GetOrAdd(ctx, k, r)
+}
+
+func (s ofLaterRelease) CompareAndSet(ctx context.Context, k greylist.Key, old, next greylist.Pair) (greylist.Pair, error) {
+	if err := s.err(k); err != nil {
+		return greylist.Pair{}, err
+	}
+	return s.Store.CompareAndSet(ctx, k, old, next)
+}
+
+// TestRecordOfLaterRelease: such a record is no outage, its own client is judged
+// from memory, and a real outage ends in spite of it.
+func TestRecordOfLaterRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := greylist.NewMemory(1000)
+		plain := newBench(memory, time.Now, nil)
+		defer plain.Close()
+		his, other := storetest.Request(1, "<a@example.org>", "<b@example.net>"), storetest.Request(2, "<a@example.org>", "<b@example.net>")
+		key, _, err := plain.LookupIdentity(t.Context(), his.Identity)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newBench(ofLaterRelease{memory, key}, time.Now, nil)
+		defer b.Close()
+		degraded := func(want bool) {
+			t.Helper()
+			if on, why := b.Degraded(); on != want {
+				t.Errorf("degraded: %v, %s", on, why)
+			}
+		}
+		b.check(t, his, greylist.Defer, true)
+		sleep(5 * time.Minute)
+		b.check(t, his, greylist.Pass, true)
+		b.check(t, other, greylist.Defer, false)
+		degraded(false)
+		b.store.mode.Store(fails)
+		b.check(t, other, greylist.Defer, true)
+		degraded(true)
+		b.store.mode.Store(works)
+		sleep(10 * time.Second)
+		degraded(false)
+	})
+}

@@ -83,9 +83,9 @@ func (s *shadow) agreed(k Key, held Pair, o owed) {
 
 // decide is the fallback: the same rules over what is known here.
 func (s *shadow) decide(now time.Time, p Params, r Request, k Key) Outcome {
-	held := s.seen(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	held := s.seen(k)
 	o := s.owed(k)
 	known := held
 	if !o.none() {
@@ -105,6 +105,13 @@ func (s *shadow) decide(now time.Time, p Params, r Request, k Key) Outcome {
 		s.debts.put(k.Owner(), debt{next.Identity, base})
 	}
 	return out
+}
+
+// drop gives up what the store cannot be told.
+func (s *shadow) drop(k Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.debts.remove(k)
 }
 
 // owes tells whether the store lacks anything.
