@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -253,5 +254,63 @@ func TestOutage(t *testing.T) {
 	}
 	if o := check(before, greylist.Pass, false); o.Delayed != 0 {
 		t.Errorf("passed before, but is delayed by %s", o.Delayed)
+	}
+}
+
+// TestRefusedLogin: a Redis that refuses the connection is not one that holds
+// nothing, and its own words are told.
+func TestRefusedLogin(t *testing.T) {
+	srv := redistest.Start(t)
+	right := client(t, "redis://"+srv.Addr)
+	key, held := storetest.Key(1, 1), greylist.Pair{Triplet: storetest.Record(1, 0), Identity: storetest.Record(0, 2)}
+	storetest.Set(t, New(right, ""), key, greylist.Pair{}, held)
+	if err := right.ConfigSet(t.Context(), "requirepass", "new").Err(); err != nil {
+		t.Fatal(err)
+	}
+	s := New(client(t, "redis://:old@"+srv.Addr), "")
+	if _, err := s.Get(t.Context(), key); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
+		t.Errorf("Get: %v", err)
+	}
+	if _, added, err := s.GetOrAdd(t.Context(), key, storetest.Record(1, 0)); err == nil {
+		t.Errorf("GetOrAdd: added %v", added)
+	}
+	v := greylist.New(greylist.ServiceConfig{Store: s, Secret: []byte("s"), Budget: 5 * time.Second})
+	t.Cleanup(v.Close)
+	r := storetest.Request(1, "<a@example.org>", "<b@example.net>")
+	if o, err := v.Check(t.Context(), r); err != nil || !o.Degraded {
+		t.Errorf("Check: %+v, %v", o, err)
+	}
+	if _, why := v.Degraded(); !strings.Contains(why, "WRONGPASS") {
+		t.Errorf("degraded: %s", why)
+	}
+	if _, _, err := v.Lookup(t.Context(), r); err == nil {
+		t.Error("Lookup: no error")
+	}
+}
+
+// TestRecordOfLaterRelease: a record that we cannot read touches its own client
+// alone.
+func TestRecordOfLaterRelease(t *testing.T) {
+	srv := redistest.Start(t)
+	c := client(t, "redis://"+srv.Addr)
+	s := New(c, "")
+	v := greylist.New(greylist.ServiceConfig{Store: s, Secret: []byte("secret"), Budget: 5 * time.Second})
+	t.Cleanup(v.Close)
+	k, _, err := v.LookupIdentity(t.Context(), storetest.Request(1, "", "").Identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Set(t.Context(), s.keys(k)[0], "\x02later", time.Hour)
+	for i := range 10 {
+		r := storetest.Request(1, "<a@example.org>", fmt.Sprintf("<%c@example.net>", 'a'+i))
+		if o, err := v.Check(t.Context(), r); err != nil || o.Status != greylist.Defer || !o.Degraded {
+			t.Fatalf("%+v, %v", o, err)
+		}
+	}
+	if o, err := v.Check(t.Context(), storetest.Request(2, "<a@example.org>", "<b@example.net>")); err != nil || o.Degraded {
+		t.Errorf("another client: %+v, %v", o, err)
+	}
+	if on, why := v.Degraded(); on {
+		t.Errorf("degraded: %s", why)
 	}
 }

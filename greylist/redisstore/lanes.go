@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -115,6 +116,27 @@ func (l *lanes) run(calls []*call) {
 	}
 	if _, err := p.Exec(ctx); err != nil {
 		blame(calls)
+		unsent(calls, err)
+	}
+}
+
+// unsent notes a failure that no command bears: go-redis does not mark them where
+// the server refuses the connection, as for a wrong password. Nothing was sent then.
+func unsent(calls []*call, err error) {
+	for _, c := range calls {
+		if slices.ContainsFunc(c.cmds, func(cmd redis.Cmder) bool { return cmd.Err() != nil }) {
+			return
+		}
+	}
+	told := false
+	for _, c := range calls {
+		switch {
+		case c.err != nil:
+		case told:
+			c.err = fmt.Errorf("%w: %w", greylist.ErrShared, err)
+		default:
+			c.err, told = err, true
+		}
 	}
 }
 

@@ -82,11 +82,11 @@ func (s *Store) state(ctx context.Context, list string) (state string, entries i
 	key := s.key(list)
 	var version *redis.StringCmd
 	var length *redis.IntCmd
-	_, _ = s.c.Pipelined(ctx, func(p redis.Pipeliner) error { // each tells its own error
+	_, err = s.c.Pipelined(ctx, func(p redis.Pipeliner) error {
 		version, length = p.HGet(ctx, key, versionField), p.HLen(ctx, key)
 		return nil
 	})
-	if err := version.Err(); err != nil && !errors.Is(err, redis.Nil) {
+	if err != nil && !errors.Is(err, redis.Nil) { // the first one's; or the connection's, which no command bears
 		return "", 0, err
 	}
 	if err := length.Err(); err != nil {
