@@ -156,7 +156,7 @@ func TestSecretFoundLater(t *testing.T) {
 	if err := server.Direct(t).Set(t.Context(), secretKey, others, 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	redistest.Await(t, "the others' secret", func() bool { return a.store.shareSecret(t.Context()) == nil })
+	redistest.Await(t, "the others' secret", func() bool { changed, err := a.store.shareSecret(t.Context()); return changed && err == nil })
 	a.reinstall()
 	found := a.live.Load()
 	if !bytes.Equal(found.hashes, others) || found.rates == first.rates || found.replays == first.replays {
@@ -165,6 +165,27 @@ func TestSecretFoundLater(t *testing.T) {
 	a.reinstall()
 	if again := a.live.Load(); again.rates != found.rates || again.replays != found.replays {
 		t.Error("counts are not carried over where nothing changed")
+	}
+}
+
+// A Redis that lost its data gets the secret back from a filter that runs, before
+// one that starts anew puts another one there; and who runs takes what is there.
+func TestSecretLost(t *testing.T) {
+	server := redistest.Start(t)
+	conf := "redis: {url: \"redis://%s\"}"
+	running, _ := openRedis(t, conf, server.Addr)
+	redistest.Flush(t, server.Direct(t))
+	if changed, err := running.shareSecret(t.Context()); changed || err != nil {
+		t.Errorf("changed %v, %v", changed, err)
+	}
+	fresh, _ := openRedis(t, conf, server.Addr)
+	if !bytes.Equal(fresh.key(), running.key()) {
+		t.Error("two filters of one Redis hash with two secrets")
+	}
+	redistest.Flush(t, server.Direct(t))
+	first, _ := openRedis(t, conf, server.Addr) // faster than those that run
+	if changed, err := running.shareSecret(t.Context()); !changed || err != nil || !bytes.Equal(first.key(), running.key()) {
+		t.Errorf("changed %v, %v, alike %v", changed, err, bytes.Equal(first.key(), running.key()))
 	}
 }
 

@@ -37,7 +37,6 @@ type store struct {
 	mu       sync.Mutex
 	listed   *redislist.Store    // nil until it is asked for
 	secret   []byte              // of the keys' hashes
-	shared   bool                // Redis holds the same one
 	services []*greylist.Service // one for each secret; the last one is in force
 	params   greylist.Params     // of the last one
 	hashes   []byte              // the secret of the last one
@@ -61,7 +60,7 @@ func openStore(c *config.Config, env func(string) string, m *observe.Metrics, b 
 		return nil, err
 	}
 	s.back = redisstore.New(s.redis, "")
-	err = s.shareSecret(context.Background())
+	_, err = s.shareSecret(context.Background())
 	if errors.Is(err, errRedis) {
 		// Mail flows without it: the fallback in memory decides meanwhile.
 		b.set(s.name, false, err.Error())
@@ -79,29 +78,40 @@ const (
 )
 
 // shareSecret makes all filters of one Redis hash alike: the first to come puts
-// its key there, the others take that. The local copy is for starts without
-// Redis.
-func (s *store) shareSecret(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, secretLimit)
-	defer cancel()
+// its key there, the others take that, and tell whether theirs was another. A Redis
+// that lost its data gets it back. The local copy is for starts without Redis.
+func (s *store) shareSecret(ctx context.Context) (changed bool, err error) {
+	shared, err := s.sharedSecret(ctx, s.key())
+	if err != nil {
+		return false, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.redis.SetNX(ctx, secretKey, s.secret, 0).Err(); err != nil {
-		return redisTrouble(err)
-	}
-	shared, err := s.redis.Get(ctx, secretKey).Bytes()
-	if err != nil {
-		return redisTrouble(err)
-	}
-	if len(shared) != secretLen {
-		return fmt.Errorf("redis key %s holds %d bytes, want %d: delete it to start with an empty greylist", secretKey, len(shared), secretLen)
-	}
-	s.shared = true
 	if bytes.Equal(shared, s.secret) {
-		return nil
+		return false, nil
 	}
 	s.secret = shared
-	return saveSecret(s.dir, shared)
+	return true, saveSecret(s.dir, shared)
+}
+
+// sharedSecret gives the one in Redis, which is ours where there was none.
+func (s *store) sharedSecret(ctx context.Context, ours []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, secretLimit)
+	defer cancel()
+	shared, err := s.redis.Get(ctx, secretKey).Bytes()
+	if errors.Is(err, redis.Nil) {
+		if err := s.redis.SetNX(ctx, secretKey, ours, 0).Err(); err != nil {
+			return nil, redisTrouble(err)
+		}
+		shared, err = s.redis.Get(ctx, secretKey).Bytes() // another filter may have been faster
+	}
+	if err != nil {
+		return nil, redisTrouble(err)
+	}
+	if len(shared) != secretLen {
+		return nil, fmt.Errorf("redis key %s holds %d bytes, want %d: delete it", secretKey, len(shared), secretLen)
+	}
+	return shared, nil
 }
 
 // greylister gives the service for a configuration. What the one in force
@@ -142,7 +152,7 @@ func memoryGreylist(g config.Greylist, log *slog.Logger) *greylist.Service {
 const storeCheckEvery = 10 * time.Second
 
 // run notices a Redis that comes back or goes away while no mail asks for it.
-// Where it was away at the start and holds another secret, newSecret is called.
+// Where it holds another secret, newSecret is called.
 func (s *store) run(ctx context.Context, newSecret func()) {
 	if s.redis == nil {
 		return
@@ -151,8 +161,10 @@ func (s *store) run(ctx context.Context, newSecret func()) {
 		limited, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		err := s.redis.Ping(limited).Err()
-		if err == nil && !s.isShared() {
-			if err = s.shareSecret(ctx); err == nil {
+		if err == nil {
+			var changed bool
+			if changed, err = s.shareSecret(ctx); changed {
+				s.log.Warn("redis holds another secret than before: greylist and rates go on under that one")
 				newSecret()
 			}
 		}
@@ -173,12 +185,6 @@ func (s *store) key() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.secret
-}
-
-func (s *store) isShared() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.shared
 }
 
 func (s *store) current() *greylist.Service {

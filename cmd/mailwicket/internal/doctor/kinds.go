@@ -61,7 +61,7 @@ func redisKinds() []Kind {
 			"Redis cannot be reached, or refuses our login. Greylisting, rates and lists work from this filter's memory alone.",
 			"Look at Redis, the address, and the password."},
 		{"redis-eviction", Problem,
-			"Redis may throw any key away when it is full (`allkeys-*`): known senders are greylisted again, and the loss of `mw:secret` empties the greylist.",
+			"Redis may throw any key away when it is full (`allkeys-*`): known senders are greylisted again.",
 			"Set `maxmemory-policy noeviction`."},
 		{"redis-eviction-volatile", Warning,
 			"Redis throws keys with a lifetime away when it is full (`volatile-*`, but for `volatile-ttl`): known senders are greylisted again.",
