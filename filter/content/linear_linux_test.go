@@ -129,13 +129,14 @@ func TestLinearTime(t *testing.T) {
 	}
 	for name, in := range small {
 		t.Run(name, func(t *testing.T) {
-			// Caches are shared with others, so the least of many tries counts. What
+			// Caches are shared with others, so the least of many tries counts, and a
+			// quarter more is let pass; what is not linear takes four times as long. What
 			// takes next to no time is measured badly, and matters little.
 			one, two := time.Hour, time.Hour
 			a, b := []byte(in.body), []byte(large[name].body)
 			for try := range 100 {
 				one, two = min(one, timed(t, in.h, a)), min(two, timed(t, large[name].h, b))
-				if try >= 3 && (two < time.Millisecond || float64(two) <= 2.2*float64(one)) {
+				if try >= 3 && (two < time.Millisecond || float64(two) <= 2.5*float64(one)) {
 					t.Logf("%s: %.0f MB/s, twice as much takes %.2f times as long", name, 2*size/1e6/two.Seconds(), two.Seconds()/one.Seconds())
 					return
 				}
