@@ -67,8 +67,9 @@ func FuzzHTML(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, n uint8) {
 		found := sameInPieces(t, true, text, int(n)+1)
 		// The library takes noscript for text, as where scripts run: in mail they do not. Of
-		// NUL it makes a character that no host has.
-		if strings.Contains(strings.ToLower(text), "noscript") || strings.Contains(text, "\x00") || slices.Contains(found.Defects(), TooMany) || slices.Contains(found.Defects(), TooLong) {
+		// NUL it makes a character that no host has, and it overlooks the second "<" of
+		// "<<script" (HTML, 13.2.5.21 looks at it anew).
+		if strings.Contains(strings.ToLower(text), "<<script") || strings.Contains(strings.ToLower(text), "noscript") || strings.Contains(text, "\x00") || slices.Contains(found.Defects(), TooMany) || slices.Contains(found.Defects(), TooLong) {
 			return
 		}
 		for _, h := range browser(text).Hosts() {

@@ -98,7 +98,7 @@ func (d *base64Decoder) groups(p []byte, k int) (m, n int) {
 		if a|b|c|e > 63 {
 			break
 		}
-		if k == len(d.out) {
+		if k+3 > len(d.out) { // padding in the middle makes k any number
 			d.flush(k)
 			k = 0
 		}

@@ -275,3 +275,16 @@ func TestVisitors(t *testing.T) {
 		t.Errorf("%d and %d parts", len(all.parts), len(html.parts))
 	}
 }
+
+// TestPaddingWithin: content may go on behind padding, at whatever length that came,
+// and however long it is.
+func TestPaddingWithin(t *testing.T) {
+	for before := range 4 {
+		first := strings.Repeat("QQ==", before)
+		want := strings.Repeat("A", before) + strings.Repeat("abc", 3000)
+		c, _ := walk(mail.Header{{Name: "Content-Transfer-Encoding", Value: "base64"}}, first+strings.Repeat("YWJj", 3000), 1<<20)
+		if len(c.parts) != 1 || c.parts[0].b.String() != want {
+			t.Errorf("%d groups with padding: %d parts", before, len(c.parts))
+		}
+	}
+}
