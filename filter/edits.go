@@ -7,6 +7,7 @@ import (
 
 	"mailwicket/filter/authres"
 	"mailwicket/filter/fact"
+	"mailwicket/filter/mail"
 	"mailwicket/policy"
 )
 
@@ -44,7 +45,7 @@ var ownFields = [...]string{actionField, tagField, traceField}
 func policed(name string) string {
 	name = strings.TrimRight(name, " \t")
 	for _, p := range append(ownFields[:], authres.FieldName) {
-		if strings.EqualFold(name, p) {
+		if mail.FoldName(name) == mail.FoldName(p) { // of ASCII alone, as MTAs count
 			return p
 		}
 	}
@@ -77,7 +78,7 @@ func (s *Session) forged(inside bool) []Deletion {
 		}
 	}
 	slices.SortStableFunc(ds, func(a, b Deletion) int {
-		return cmp.Or(strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)), b.Index-a.Index)
+		return cmp.Or(strings.Compare(mail.FoldName(a.Name), mail.FoldName(b.Name)), b.Index-a.Index)
 	})
 	return ds
 }

@@ -224,12 +224,14 @@ func (v *Verification) message(k int, sums [2][sha256.Size]byte) error {
 	return s.msg.VerifyMessage(v.index, s.at[ams], sums[s.msg.Body], key)
 }
 
-// seals checks all seals, and tells the one that does not hold. The seal of
+// seals checks all seals, and tells one that does not hold: where a key could not be
+// had now, others may still show that the chain never will. The seal of
 // instance k covers the sets 1 to k, each as results, message signature and
 // seal, in relaxed form, its own b= emptied and without the last line end
 // (RFC 8617, 5.1.1).
 func (v *Verification) seals() (int, error) {
 	var buf []byte
+	waits, open := 0, error(nil)
 	for i := range v.sets {
 		s := &v.sets[i]
 		for _, at := range []int{s.at[aar], s.at[ams]} {
@@ -243,13 +245,17 @@ func (v *Verification) seals() (int, error) {
 		if err == nil {
 			err = key.Verify(digest[:], s.seal.Value)
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+		case !isTemporary(err):
 			return i + 1, err
+		case open == nil:
+			waits, open = i+1, err
 		}
 		full := v.header[s.at[as]]
 		buf = sig.AppendField(buf[:before], full.Name, full.Value, sig.Relaxed)
 	}
-	return 0, nil
+	return waits, open
 }
 
 // Relied applies trust to a chain: it gives the results that may be believed,

@@ -650,3 +650,18 @@ func BenchmarkChain(b *testing.B) {
 		})
 	}
 }
+
+func TestTemporaryHidesNoForgedSeal(t *testing.T) {
+	h := newChain(t, 2, map[int]hop{2: {last: func(f *mail.Field) { flip(f, " b=") }}})
+	z := testZone()
+	if f := validate(z, h, testBody, 100); f.Result != Fail || f.Temporary {
+		t.Fatalf("control: %+v", f)
+	} else {
+		t.Log(f.Reason)
+	}
+	z["s._domainkey."+domainOf(1)] = "TEMPERROR"
+	f := validate(z, h, testBody, 100)
+	if _, _, sealer, ok := Pending(f, []string{domainOf(2)}); ok {
+		t.Errorf("seal 2 can never hold, yet the chain waits for trusted %s: %s", sealer, f.Reason)
+	}
+}

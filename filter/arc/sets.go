@@ -67,7 +67,7 @@ func collect(h mail.Header) ([]set, error) {
 }
 
 func kindOf(name string) int {
-	name = sig.FoldName(name)
+	name = mail.FoldName(name)
 	for k, n := range kindNames {
 		if n == name {
 			return k

@@ -119,7 +119,7 @@ func plain(value string, p *parser) Finding {
 	bad := ""
 	for _, b := range p.boxes {
 		d := mail.CanonicalDomain(b.domain)
-		out.note(b.local + "@" + d)
+		out.note(b.local, d)
 		if isHost(d) {
 			s.add(d)
 		} else {
@@ -178,7 +178,7 @@ func cautious(value string, p *parser, why string) Finding {
 			s.add(d.hosts...)
 		}
 		bad = bad || d.bad
-		out.note(d.local + "@" + d.text)
+		out.note(d.local, d.text)
 	}
 	if len(s.list) == 0 {
 		s = names
@@ -204,8 +204,10 @@ func cautious(value string, p *parser, why string) Finding {
 }
 
 // note keeps an address once.
-func (f *Finding) note(addr string) {
-	addr = show(addr)
+// note keeps an address. One that is too long loses some of its local part: without
+// its end the domain would be another one.
+func (f *Finding) note(local, domain string) {
+	addr := show(local[:min(len(local), max(0, maxAddress-1-len(domain)))] + "@" + domain)
 	if len(f.Addresses) < maxAddresses && !slices.Contains(f.Addresses, addr) {
 		f.Addresses = append(f.Addresses, addr)
 	}

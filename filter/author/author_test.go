@@ -447,3 +447,37 @@ func BenchmarkParse(b *testing.B) {
 		Parse(h)
 	}
 }
+
+// Python's email.utils.parseaddr and email.policy.default both read the first
+// address of these as v@victim.example.
+func TestObsoleteDomainAfterLexError(t *testing.T) {
+	for _, in := range []string{
+		"v@victim .example <x@evil.example> [",
+		"v@victim. example <x@evil.example> (",
+		"v@victim .example]",
+		"v@victim .example(",
+		`v@victim .example <x@evil.example> "`,
+	} {
+		f := Parse(from(in))
+		if !slices.Contains(f.Domains, "victim.example") {
+			t.Errorf("%q: defect %q, author %q (%s)", in, f.Defect, f.Domains, f.Detail)
+		}
+	}
+}
+
+// Python's email.policy.default reads v@victim.example.
+func TestEncodedWordBeforeBackslash(t *testing.T) {
+	f := Parse(from(`=?utf-8?q?v=40victim.example?=\evil.example`))
+	if f.Defect == Usable {
+		t.Errorf("usable, author %q (%s)", f.Domains, f.Detail)
+	}
+}
+
+func TestLongLocalPart(t *testing.T) {
+	local := strings.Repeat("a", maxAddress-len("@trusted.example"))
+	f := Parse(from(local + "@trusted.example.evil.example"))
+	got := mail.ParsePath(f.Addresses[0]).Domain
+	if got != "trusted.example.evil.example" {
+		t.Errorf("defect %q, Domains %q, but Addresses[0] is at %q", f.Defect, f.Domains, got)
+	}
+}

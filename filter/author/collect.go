@@ -1,6 +1,7 @@
 package author
 
 import (
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -34,8 +35,13 @@ func collect(value string) []sighting {
 	also(bare)
 	also(withoutComments(value))
 	also(withoutComments(bare))
+	for _, t := range []string{value, bare} { // blanks around dots (RFC 5322, 4.4)
+		also(blankDots.ReplaceAllString(withoutComments(t), "."))
+	}
 	if strings.Contains(value, "=?") {
-		dec := strings.Map(drop, encword.Decode(value))
+		raw := encword.Decode(value)
+		also(raw)
+		dec := strings.Map(drop, raw)
 		also(dec)
 		also(withoutComments(dec))
 	}
@@ -51,6 +57,8 @@ func collect(value string) []sighting {
 	}
 	return out
 }
+
+var blankDots = regexp.MustCompile(`[ \t]*\.[ \t]*`)
 
 // drop takes out what some readers skip.
 func drop(r rune) rune {

@@ -487,3 +487,43 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+func TestCutMakesNoOtherDomain(t *testing.T) {
+	sub := strings.Repeat("abcdefghi.", 18) // 180 bytes
+	sub += strings.Repeat("x", 200-len(sub)-len(".victim.example")) + ".victim.example"
+	d := sub + ".evil.example"
+	if !mail.ValidDomain(d) {
+		t.Fatal(d)
+	}
+	from := strings.Repeat("a", 200-len("@victim.example")) + "@victim.example.evil.example"
+	v := Format(Header{AuthservID: "mx.example.net", Results: []Result{
+		{Method: "spf", Value: "pass", Props: []Prop{{"smtp", "mailfrom", from}}},
+		{Method: "dkim", Value: "pass", Props: []Prop{{"header", "d", d}}},
+		{Method: "dmarc", Value: "pass", Props: []Prop{{"header", "from", d}}},
+	}})
+	h, err := Parse(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range h.Results {
+		for _, p := range r.Props {
+			if strings.HasSuffix(p.Value, "victim.example") {
+				t.Errorf("%s=%s %s.%s=...%s", r.Method, r.Value, p.Type, p.Property, p.Value[len(p.Value)-24:])
+			}
+		}
+	}
+}
+
+func TestKelvinShiftsNoIndex(t *testing.T) {
+	h := mail.Header{
+		{Name: "X-Mailwic\u212aet-Tags", Value: " x"}, // KELVIN SIGN
+		{Name: "X-Mailwicket-Tags", Value: " forged"},
+	}
+	rs := Forged(h, "mx.example.net", "X-Mailwicket-Tags")
+	for _, r := range rs {
+		if r.Name == "X-Mailwicket-Tags" && r.Index == 1 {
+			return
+		}
+	}
+	t.Errorf("field 1 of the name X-Mailwicket-Tags stays: %+v", rs)
+}

@@ -36,17 +36,17 @@ func Forged(h mail.Header, id string, own ...string) []Removal {
 	count := map[string]int{}
 	for _, f := range h {
 		name := strings.TrimRight(f.Name, " \t")
-		key := strings.ToLower(name)
+		key := mail.FoldName(name) // of ASCII alone, as MTAs count
 		why := ""
 		switch {
-		case strings.EqualFold(name, FieldName):
+		case key == mail.FoldName(FieldName):
 			switch {
 			case Claims(f.Value, id):
 				why = WhyClaims
 			case nameless(f.Value):
 				why = WhyNameless
 			}
-		case slices.ContainsFunc(own, func(o string) bool { return strings.EqualFold(o, name) }):
+		case slices.ContainsFunc(own, func(o string) bool { return mail.FoldName(o) == key }):
 			why = WhyOwn
 		default:
 			continue
@@ -57,7 +57,7 @@ func Forged(h mail.Header, id string, own ...string) []Removal {
 		}
 	}
 	slices.SortStableFunc(rs, func(a, b Removal) int {
-		if c := strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)); c != 0 {
+		if c := strings.Compare(mail.FoldName(a.Name), mail.FoldName(b.Name)); c != 0 {
 			return c
 		}
 		return b.Index - a.Index

@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	maxText = 200 // bytes of any text from outside
+	maxText = 200 // characters of any text from outside
+	maxProp = 320 // of a property: a domain of 253 and a local part of 64 fit
 	column  = 78  // where lines are folded (RFC 5322, 2.1.1)
 	fold    = "\r\n\t"
 )
@@ -23,7 +24,8 @@ const (
 // field nor begin another result, nor be taken for one by consumers that split
 // before they unquote or search the text: what is not visible ASCII becomes "?",
 // `;` becomes ",", `"` becomes "'", `\` becomes "/", "=" before "pass" becomes "?",
-// and texts are cut at 200 characters. Results without method or value are left
+// and texts are cut at 200 characters. A property of more than 320 is left out: the
+// beginning of a domain is another domain. Results without method or value are left
 // out; none at all is written as "none". UTF-8 goes too, only an identifier in
 // U-labels becomes A-labels: a message need not be an internationalized one, and
 // then its header is ASCII (RFC 6532, 3).
@@ -108,8 +110,8 @@ func clean(h Header) Header {
 			c.Version = r.Version
 		}
 		for _, p := range r.Props {
-			q := Prop{Type: cleanKeyword(p.Type), Property: cleanKeyword(p.Property), Value: cleanText(p.Value)}
-			if q.Type == "" || q.Property == "" {
+			q := Prop{Type: cleanKeyword(p.Type), Property: cleanKeyword(p.Property), Value: cleanProp(p.Value)}
+			if q.Type == "" || q.Property == "" || utf8.RuneCountInString(p.Value) > maxProp {
 				continue
 			}
 			if !isPlainValue(q.Value) {
@@ -149,10 +151,16 @@ func cleanKeyword(s string) string {
 }
 
 // cleanText is idempotent: cleaning twice changes nothing more.
-func cleanText(s string) string {
+func cleanText(s string) string { return cleanUpTo(maxText, s) }
+
+// cleanProp is cleanText of what must not be cut: the caller leaves out what is
+// longer than maxProp.
+func cleanProp(s string) string { return cleanUpTo(maxProp, s) }
+
+func cleanUpTo(limit int, s string) string {
 	var b strings.Builder
 	n := 0
-	for i := 0; i < len(s) && n < maxText; n++ {
+	for i := 0; i < len(s) && n < limit; n++ {
 		r, size := utf8.DecodeRuneInString(s[i:])
 		switch {
 		case r < ' ' || r > '~':
@@ -273,7 +281,7 @@ func ReceivedSPF(s SPF) string {
 	}
 	var pairs []string
 	add := func(key, value string) {
-		if v := cleanText(value); v != "" {
+		if v := cleanProp(value); v != "" && utf8.RuneCountInString(value) <= maxProp {
 			pairs = append(pairs, key+"="+quoteUnless(v, isDotAtom))
 		}
 	}

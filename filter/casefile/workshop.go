@@ -169,7 +169,7 @@ func (w *Workshop) raw(tags string) {
 	key := signers()[strings.TrimSuffix(get("a"), "-sha256")]
 	var names []string
 	for n := range strings.SplitSeq(get("h"), ":") {
-		names = append(names, sig.FoldName(n))
+		names = append(names, mail.FoldName(n))
 	}
 	own := mail.Field{Name: "DKIM-Signature", Value: " " + tags}
 	ix := sig.NewIndex(append(mail.Header{own}, h...))

@@ -164,7 +164,7 @@ func signOwn(t testing.TB, k crypto.Signer, tags, head, body string) string {
 	names, _ := parsed.Get("h")
 	list := strings.Split(sig.StripFWS(names), ":")
 	for i := range list {
-		list[i] = sig.FoldName(list[i])
+		list[i] = mail.FoldName(list[i])
 	}
 	hcanon := sig.Simple
 	if c, _ := parsed.Get("c"); strings.HasPrefix(c, "relaxed") {
@@ -220,7 +220,7 @@ func own(t testing.TB, z zone, msg string) error {
 	t.Helper()
 	h, body := split(t, msg)
 	for i := range h {
-		if sig.FoldName(h[i].Name) != fieldName {
+		if mail.FoldName(h[i].Name) != fieldName {
 			continue
 		}
 		s, err := sig.ParseMessage(h[i])

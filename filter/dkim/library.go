@@ -54,7 +54,7 @@ func (s *signature) ordinary(h mail.Header) bool {
 	}
 	for _, i := range s.picked {
 		size += len(h[i].Value)
-		if sig.FoldName(h[i].Name) == fieldName {
+		if mail.FoldName(h[i].Name) == fieldName {
 			others++
 		}
 		if irregular(h[i].Value) {

@@ -43,7 +43,7 @@ func choose(h mail.Header, opt Options) ([]*signature, int) {
 	var at []int
 	for i := range h {
 		size += len(h[i].Name) + len(h[i].Value) + 3
-		if sig.FoldName(h[i].Name) == fieldName {
+		if mail.FoldName(h[i].Name) == fieldName {
 			at = append(at, i)
 		}
 	}

@@ -153,3 +153,22 @@ func (h Header) Bytes() []byte {
 	}
 	return b
 }
+
+// FoldName gives the comparison form of a field name: ASCII lower case, no
+// trailing white space (RFC 5322, 4.5.8 allows it before the colon). Unicode
+// case folding would make a Kelvin sign a "k".
+func FoldName(s string) string {
+	s = strings.TrimRight(s, " \t")
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c >= 'A' && c <= 'Z' {
+			b := []byte(s)
+			for ; i < len(b); i++ {
+				if b[i] >= 'A' && b[i] <= 'Z' {
+					b[i] |= 0x20
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
+}

@@ -87,11 +87,20 @@ func match(s string) (w word, n int, ok bool) {
 	return w, 2 + len(charset) + 1 + 2 + len(text) + 2, true
 }
 
-// base64Text forgives white space and missing padding.
+// base64Text passes over bytes that are none of base64's, and forgives missing
+// padding.
 func base64Text(s string) ([]byte, bool) {
-	s = strings.TrimRight(strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "").Replace(s), "=")
+	s = strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '+' || r == '/' {
+			return r
+		}
+		return -1
+	}, s)
+	if len(s)%4 == 1 {
+		s = s[:len(s)-1]
+	}
 	b, err := base64.RawStdEncoding.DecodeString(s)
-	return b, err == nil
+	return b, err == nil && len(b) > 0
 }
 
 // quotedText is the "Q" encoding (RFC 2047, 4.2); a broken escape stands for

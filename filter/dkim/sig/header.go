@@ -2,7 +2,6 @@ package sig
 
 import (
 	"crypto/sha256"
-	"strings"
 
 	"mailwicket/filter/mail"
 )
@@ -25,7 +24,7 @@ func AppendField(dst []byte, name, value string, c Canon) []byte {
 		dst = append(dst, value...)
 		return append(dst, '\r', '\n')
 	}
-	dst = append(dst, FoldName(name)...)
+	dst = append(dst, mail.FoldName(name)...)
 	dst = append(dst, ':')
 	return append(appendRelaxed(dst, value), '\r', '\n')
 }
@@ -51,25 +50,6 @@ func appendRelaxed(dst []byte, v string) []byte {
 	return dst
 }
 
-// FoldName gives the comparison form of a field name: ASCII lower case, no
-// trailing white space (RFC 5322, 4.5.8 allows it before the colon). Unicode
-// case folding would make a Kelvin sign a "k".
-func FoldName(s string) string {
-	s = strings.TrimRight(s, " \t")
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c >= 'A' && c <= 'Z' {
-			b := []byte(s)
-			for ; i < len(b); i++ {
-				if b[i] >= 'A' && b[i] <= 'Z' {
-					b[i] |= 0x20
-				}
-			}
-			return string(b)
-		}
-	}
-	return s
-}
-
 // Index finds header fields by name without going over the block each time.
 // It is read-only after NewIndex, so it may be shared.
 type Index struct {
@@ -81,7 +61,7 @@ type Index struct {
 func NewIndex(h mail.Header) *Index {
 	ix := &Index{h: h, at: make(map[string][]int, len(h))}
 	for i := range h {
-		n := FoldName(h[i].Name)
+		n := mail.FoldName(h[i].Name)
 		ix.at[n] = append(ix.at[n], i)
 	}
 	return ix

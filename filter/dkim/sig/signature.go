@@ -181,7 +181,7 @@ func (s *Signature) readHeaders(h string) error {
 	}
 	from := false
 	for n := range strings.SplitSeq(h, ":") {
-		if n = FoldName(StripFWS(n)); n == "" {
+		if n = mail.FoldName(StripFWS(n)); n == "" {
 			continue
 		}
 		from = from || n == "from"
