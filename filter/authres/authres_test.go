@@ -527,3 +527,12 @@ func TestKelvinShiftsNoIndex(t *testing.T) {
 	}
 	t.Errorf("field 1 of the name X-Mailwicket-Tags stays: %+v", rs)
 }
+
+// TestLongProblem: words may be cut, names may not.
+func TestLongProblem(t *testing.T) {
+	long := strings.Repeat("x", 2*maxProp)
+	v := ReceivedSPF(SPF{Result: "permerror", EnvelopeFrom: "a@" + long, Problem: long})
+	if strings.Contains(v, "envelope-from") || !strings.Contains(v, "problem="+long[:maxText]) {
+		t.Errorf("got %q", v)
+	}
+}

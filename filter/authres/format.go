@@ -110,8 +110,9 @@ func clean(h Header) Header {
 			c.Version = r.Version
 		}
 		for _, p := range r.Props {
-			q := Prop{Type: cleanKeyword(p.Type), Property: cleanKeyword(p.Property), Value: cleanProp(p.Value)}
-			if q.Type == "" || q.Property == "" || utf8.RuneCountInString(p.Value) > maxProp {
+			value, ok := cleanProp(p.Value)
+			q := Prop{Type: cleanKeyword(p.Type), Property: cleanKeyword(p.Property), Value: value}
+			if q.Type == "" || q.Property == "" || !ok {
 				continue
 			}
 			if !isPlainValue(q.Value) {
@@ -153,9 +154,11 @@ func cleanKeyword(s string) string {
 // cleanText is idempotent: cleaning twice changes nothing more.
 func cleanText(s string) string { return cleanUpTo(maxText, s) }
 
-// cleanProp is cleanText of what must not be cut: the caller leaves out what is
+// cleanProp is cleanText of what must not be cut; it is not ok where that would be
 // longer than maxProp.
-func cleanProp(s string) string { return cleanUpTo(maxProp, s) }
+func cleanProp(s string) (string, bool) {
+	return cleanUpTo(maxProp, s), utf8.RuneCountInString(s) <= maxProp
+}
 
 func cleanUpTo(limit int, s string) string {
 	var b strings.Builder
@@ -281,7 +284,7 @@ func ReceivedSPF(s SPF) string {
 	}
 	var pairs []string
 	add := func(key, value string) {
-		if v := cleanProp(value); v != "" && utf8.RuneCountInString(value) <= maxProp {
+		if v, ok := cleanProp(value); ok && v != "" {
 			pairs = append(pairs, key+"="+quoteUnless(v, isDotAtom))
 		}
 	}
@@ -293,7 +296,7 @@ func ReceivedSPF(s SPF) string {
 	add("identity", s.Identity)
 	add("receiver", s.Receiver)
 	add("mechanism", s.Mechanism)
-	add("problem", s.Problem)
+	add("problem", cleanText(s.Problem)) // words, which may be cut
 	for i, p := range pairs {
 		if i < len(pairs)-1 {
 			p += ";"
