@@ -43,9 +43,9 @@ var ownFields = [...]string{actionField, tagField, traceField}
 // policed gives the usual spelling of a field name that is not taken on trust,
 // "" for all others. MTAs pass over blanks before the colon.
 func policed(name string) string {
-	name = strings.TrimRight(name, " \t")
+	name = mail.FoldName(name) // of ASCII alone, as MTAs count
 	for _, p := range append(ownFields[:], authres.FieldName) {
-		if mail.FoldName(name) == mail.FoldName(p) { // of ASCII alone, as MTAs count
+		if name == mail.FoldName(p) {
 			return p
 		}
 	}

@@ -252,10 +252,7 @@ func mergeIdentity(now time.Time, p Params, a, b Record, base uint32) Record {
 // joined takes the widest span of both.
 func joined(a, b Record) Record {
 	m := a
-	if b.FirstSeen.Before(a.FirstSeen) {
-		m.FirstSeen = b.FirstSeen
-	}
-	m.LastSeen, m.Expires = later(a.LastSeen, b.LastSeen), later(a.Expires, b.Expires)
+	m.FirstSeen, m.LastSeen, m.Expires = earlier(a.FirstSeen, b.FirstSeen), later(a.LastSeen, b.LastSeen), later(a.Expires, b.Expires)
 	return m
 }
 

@@ -203,8 +203,7 @@ func cautious(value string, p *parser, why string) Finding {
 	return out
 }
 
-// note keeps an address once.
-// note keeps an address. One that is too long loses some of its local part: without
+// note keeps an address once. One that is too long loses some of its local part: without
 // its end the domain would be another one.
 func (f *Finding) note(local, domain string) {
 	addr := show(local[:min(len(local), max(0, maxAddress-1-len(domain)))] + "@" + domain)

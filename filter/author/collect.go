@@ -33,10 +33,12 @@ func collect(value string) []sighting {
 	}
 	bare := strings.Map(drop, value)
 	also(bare)
-	also(withoutComments(value))
-	also(withoutComments(bare))
-	for _, t := range []string{value, bare} { // blanks around dots (RFC 5322, 4.4)
-		also(blankDots.ReplaceAllString(withoutComments(t), "."))
+	open := []string{withoutComments(value), withoutComments(bare)}
+	for _, t := range open {
+		also(t)
+	}
+	for _, t := range open { // blanks around dots (RFC 5322, 4.4)
+		also(blankDots.ReplaceAllString(t, "."))
 	}
 	if strings.Contains(value, "=?") {
 		raw := encword.Decode(value)

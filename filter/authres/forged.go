@@ -33,20 +33,24 @@ const (
 // ARC-Authentication-Results stay: they belong to seals (RFC 8617, 4.1.1).
 func Forged(h mail.Header, id string, own ...string) []Removal {
 	var rs []Removal
+	results, ours := mail.FoldName(FieldName), make([]string, len(own))
+	for i, o := range own {
+		ours[i] = mail.FoldName(o)
+	}
 	count := map[string]int{}
 	for _, f := range h {
 		name := strings.TrimRight(f.Name, " \t")
 		key := mail.FoldName(name) // of ASCII alone, as MTAs count
 		why := ""
 		switch {
-		case key == mail.FoldName(FieldName):
+		case key == results:
 			switch {
 			case Claims(f.Value, id):
 				why = WhyClaims
 			case nameless(f.Value):
 				why = WhyNameless
 			}
-		case slices.ContainsFunc(own, func(o string) bool { return mail.FoldName(o) == key }):
+		case slices.Contains(ours, key):
 			why = WhyOwn
 		default:
 			continue

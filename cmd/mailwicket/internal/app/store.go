@@ -158,15 +158,10 @@ func (s *store) run(ctx context.Context, newSecret func()) {
 		return
 	}
 	every(ctx, storeCheckEvery, func() {
-		limited, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
-		err := s.redis.Ping(limited).Err()
-		if err == nil {
-			var changed bool
-			if changed, err = s.shareSecret(ctx); changed {
-				s.log.Warn("redis holds another secret than before: greylist and rates go on under that one")
-				newSecret()
-			}
+		changed, err := s.shareSecret(ctx)
+		if changed {
+			s.log.Warn("redis holds another secret than before: greylist and rates go on under that one")
+			newSecret()
 		}
 		switch {
 		case ctx.Err() != nil:
