@@ -215,23 +215,18 @@ func aborted(t testing.TB, n int) func() {
 	}
 }
 
-// doubled tells how much longer the work of 2n takes than that of n.
-func doubled(t testing.TB, b bomb, n, tries int, enough float64) float64 {
-	return linear.Growth(tries, enough, b.setup(t, n), b.setup(t, 2*n))
-}
-
-// TestBombs is what BenchmarkAttack measures, on small inputs and with a wide
-// bound: quadratic work would take four times as long. And goleak sees what an
-// abort leaves behind.
+// TestBombs is what BenchmarkAttack measures, on small inputs and so far apart
+// that no busy machine blurs it: quadratic work would take sixty-four times as
+// long. And goleak sees what an abort leaves behind.
 func TestBombs(t *testing.T) {
 	for _, b := range bombs() {
 		t.Run(b.name, func(t *testing.T) {
-			n := b.n / 16
+			n := b.n / 32
 			if linear.Raced {
-				n = max(b.n/64, 2)
+				n = max(b.n/256, 2)
 			}
-			if x := doubled(t, b, n, 15, 3); x > 3 {
-				t.Errorf("twice the input takes %.1f times as long", x)
+			if x := linear.Growth(12, 12, b.setup(t, n), b.setup(t, 8*n)); x > 30 {
+				t.Errorf("eight times the input takes %.1f times as long", x)
 			}
 		})
 	}
@@ -242,7 +237,7 @@ func TestBombs(t *testing.T) {
 func BenchmarkAttack(b *testing.B) {
 	for _, a := range bombs() {
 		b.Run(a.name, func(b *testing.B) {
-			x := doubled(b, a, a.n, 11, 0)
+			x := linear.Growth(11, 0, a.setup(b, a.n), a.setup(b, 2*a.n))
 			work := a.setup(b, a.n)
 			b.ReportAllocs()
 			for b.Loop() {

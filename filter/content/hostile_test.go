@@ -4,23 +4,19 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
-	"unsafe"
 
+	"mailwicket/filter/linear"
 	"mailwicket/filter/mail"
 )
 
-// hostile are bodies of n bytes that are made to cost time.
-func hostile(n int) map[string]struct {
+type input struct {
 	h    mail.Header
 	body string
-} {
-	type input = struct {
-		h    mail.Header
-		body string
-	}
+}
+
+// hostile are bodies of n bytes that are made to cost time.
+func hostile(n int) map[string]input {
 	html := typed("text/html", "")
 	mixed := typed("multipart/mixed; boundary=b", "")
 	var nested, messages strings.Builder
@@ -90,58 +86,28 @@ func manyNames(n int, form string) string {
 	return b.String()
 }
 
-// cpuTime is what this thread has used.
-func cpuTime(t *testing.T) time.Duration {
-	var ts syscall.Timespec
-	const thread = 3 // CLOCK_THREAD_CPUTIME_ID
-	if _, _, err := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, thread, uintptr(unsafe.Pointer(&ts)), 0); err != 0 {
-		t.Fatal(err)
-	}
-	return time.Duration(ts.Nano())
-}
-
-// timed is the time of the processor, since others may be at work on it.
-func timed(t *testing.T, h mail.Header, body []byte) time.Duration {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	start := cpuTime(t)
-	pieces(h, body)
-	return cpuTime(t) - start
-}
-
-// TestLinearTime: twice the input takes about twice the time, whatever it is.
+// TestLinearTime: eight times the input costs about eight times the work,
+// whatever it is. Quadratic code would be at sixty-four.
 func TestLinearTime(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
-	const size = 256 << 10
-	small, large := hostile(size), hostile(2*size)
+	const size = 64 << 10
+	small, large := hostile(size), hostile(8*size)
 	for name, form := range map[string]string{"new names": "n%d.com ", "new names in other scripts": "é%d.com ", "new hosts": "<a href=//n%d.example>",
 		"new hosts in other scripts": "<a href=http://é%d.example>", "new addresses": "http://1.%d/ "} {
-		for n, m := range map[int]map[string]struct {
-			h    mail.Header
-			body string
-		}{size: small, 2 * size: large} {
-			e := m[name]
-			e.h, e.body = typed("text/html", ""), manyNames(n, form)
-			m[name] = e
-		}
+		small[name] = input{typed("text/html", ""), manyNames(size, form)}
+		large[name] = input{typed("text/html", ""), manyNames(8*size, form)}
 	}
 	for name, in := range small {
 		t.Run(name, func(t *testing.T) {
-			// Caches are shared with others, so the least of many tries counts, and a
-			// quarter more is let pass; what is not linear takes four times as long. What
-			// takes next to no time is measured badly, and matters little.
-			one, two := time.Hour, time.Hour
-			a, b := []byte(in.body), []byte(large[name].body)
-			for try := range 100 {
-				one, two = min(one, timed(t, in.h, a)), min(two, timed(t, large[name].h, b))
-				if try >= 3 && (two < time.Millisecond || float64(two) <= 2.5*float64(one)) {
-					t.Logf("%s: %.0f MB/s, twice as much takes %.2f times as long", name, 2*size/1e6/two.Seconds(), two.Seconds()/one.Seconds())
-					return
-				}
+			work := func(in input) func() {
+				body := []byte(in.body)
+				return func() { pieces(in.h, body) }
 			}
-			t.Errorf("%d bytes take %s, twice as many %s", size, one, two)
+			if x := linear.Growth(12, 12, work(in), work(large[name])); x > 30 {
+				t.Errorf("eight times the input takes %.1f times as long", x)
+			}
 		})
 	}
 }
