@@ -191,13 +191,19 @@ func (v *Verification) validate() {
 	}
 	n := len(v.sets)
 	// Step 4: the newest message signature must hold.
-	if err := v.message(n, sums); err != nil {
-		v.fail(fmt.Errorf("message signature %d: %w", n, err))
-		return
+	open := v.message(n, sums)
+	if open != nil {
+		open = fmt.Errorf("message signature %d: %w", n, open)
 	}
-	// Step 6: every seal must hold.
-	if k, err := v.seals(); err != nil {
-		v.fail(fmt.Errorf("seal %d: %w", k, err))
+	// Step 6: every seal must hold. Where a key could not be had now, they may
+	// still show that the chain never will.
+	if open == nil || isTemporary(open) {
+		if k, err := v.seals(); err != nil && (open == nil || !isTemporary(err)) {
+			open = fmt.Errorf("seal %d: %w", k, err)
+		}
+	}
+	if open != nil {
+		v.fail(open)
 		return
 	}
 	// Step 5 is told in a property only: how far back the message is unchanged.
