@@ -135,6 +135,17 @@ func Recording(ctx context.Context) bool {
 	return t != nil
 }
 
+type freshKey struct{}
+
+// Fresh gives a context whose lookups go past the answers that this process keeps:
+// for questions that are asked to see whether somebody still answers.
+func Fresh(ctx context.Context) context.Context {
+	return context.WithValue(ctx, freshKey{}, true)
+}
+
+// IsFresh tells whether the context is one of Fresh.
+func IsFresh(ctx context.Context) bool { return ctx.Value(freshKey{}) != nil }
+
 // Answers gives a copy of what was recorded and how many did not fit.
 func (t *Trail) Answers() ([]Answer, int) {
 	t.mu.Lock()

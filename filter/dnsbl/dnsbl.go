@@ -6,7 +6,8 @@
 // is never one: it takes the zone out of service. So do test entries that are
 // not as RFC 5782, 5 wants them, and lookups that keep failing. Messages never
 // ask a zone that is out of service, nor one that no probe has found good yet;
-// probes bring it back.
+// probes bring it back. Answers that the resolver had kept say nothing of how the
+// zone is now: probes go past them, and those to messages count for nothing.
 //
 // Zones are asked in parallel, each within its own time. Zones of hashes, of mail
 // addresses or links, are left out.
@@ -196,30 +197,40 @@ func (b *Book) Status() []ZoneStatus {
 	return out
 }
 
-// question asks a zone for the A records of a label, within the zone's time. No
-// record is no error. The key stays out of traces and errors.
-func (b *Book) question(ctx context.Context, z *zone, label string) ([]netip.Addr, error) {
+// question asks a zone for the A records of a label, within the zone's time, and
+// tells whether the resolver had the answer already. No record is no error. The
+// key stays out of traces and errors.
+func (b *Book) question(ctx context.Context, z *zone, label string) (addrs []netip.Addr, kept bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.o.Timeout)
 	defer cancel()
-	addrs, err := ask(ctx, b, z, label, "A", b.o.Resolver.LookupA, netip.Addr.String)
+	addrs, kept, err = ask(ctx, b, z, label, "A", b.o.Resolver.LookupA, netip.Addr.String)
 	if dns.IsNotFound(err) {
-		return nil, nil
+		return nil, kept, nil
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
-	return addrs, err
+	return addrs, kept, err
 }
 
-// ask makes one lookup. Where the zone has a key the resolver must not record
-// the name that it is asked, so the trail gets ours.
+// ask makes one lookup, and tells whether its answer is one that the resolver had
+// kept. The resolver records on a trail of its own, since where the zone has a key
+// nobody may see the name that it was asked.
 func ask[T any](ctx context.Context, b *Book, z *zone, label, qtype string,
 	lookup func(context.Context, string) ([]T, error), show func(T) string,
-) ([]T, error) {
-	if z.Key == "" || !dns.Recording(ctx) {
-		return lookup(ctx, label+z.suffix)
-	}
+) (got []T, kept bool, err error) {
+	var own dns.Trail
 	start := b.o.Now()
-	got, err := lookup(dns.WithTrail(ctx, nil), label+z.suffix)
-	a := dns.Answer{Name: label + z.shown, Type: qtype, Result: "ok", Took: b.o.Now().Sub(start)}
+	got, err = lookup(dns.WithTrail(ctx, &own), label+z.suffix)
+	told, _ := own.Answers()
+	for _, a := range told {
+		kept = kept || a.Cached
+		if z.Key == "" {
+			dns.Record(ctx, a)
+		}
+	}
+	if z.Key == "" || !dns.Recording(ctx) {
+		return got, kept, err
+	}
+	a := dns.Answer{Name: label + z.shown, Type: qtype, Result: "ok", Cached: kept, Took: b.o.Now().Sub(start)}
 	if err != nil {
 		a.Result = z.failure(err)
 	}
@@ -227,7 +238,7 @@ func ask[T any](ctx context.Context, b *Book, z *zone, label, qtype string,
 		a.Data = append(a.Data, z.plain(show(v)))
 	}
 	dns.Record(ctx, a)
-	return got, err
+	return got, kept, err
 }
 
 // canonical gives the form of a value that the zones are asked for: an address

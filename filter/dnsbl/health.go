@@ -30,17 +30,17 @@ const (
 // health is what is known of a zone. It changes by the two functions below, for
 // what messages and probes have met, and by nothing else.
 type health struct {
-	state    state
-	why      string // not good
-	fault    Fault  // bad
-	since    time.Time
-	failures int // lookups of messages that failed, one after the other
-	silent   int // probes without an answer, one after the other
+	state  state
+	why    string // not good
+	fault  Fault  // bad
+	since  time.Time
+	strain int // of lookups of messages: 2 more for each that failed, 1 less for each that did not
+	silent int // probes without an answer, one after the other
 }
 
 const (
 	notProbed   = "not probed yet"
-	maxFailures = 5 // then a zone that hangs costs messages no more time
+	maxFailures = 5 // in a row; then a zone that hangs costs messages no more time
 	maxSilent   = 2 // one lost probe is no sign
 )
 
@@ -48,11 +48,12 @@ const (
 func (h health) afterAnswer(o Outcome, f Fault, why string) health {
 	switch {
 	case o.answered():
-		h.failures = 0
+		// Not back to 0: a zone that hangs at every second question costs messages time.
+		h.strain = max(h.strain-1, 0)
 	case o == Refused:
 		h.state, h.why, h.fault = bad, why, f
 	case o == Failed:
-		if h.failures++; h.failures >= maxFailures {
+		if h.strain += 2; h.strain >= 2*maxFailures {
 			h.state, h.why, h.fault = bad, "many lookups failed: "+why, FaultSilent
 		}
 	}
@@ -81,6 +82,9 @@ func (z *zone) inService() (why string, ok bool) {
 
 // learn takes what an answer to a message tells about a zone.
 func (b *Book) learn(ctx context.Context, z *zone, a Answer) {
+	if a.kept {
+		return // the zone was not asked
+	}
 	if a.Outcome == Failed && errors.Is(ctx.Err(), context.Canceled) {
 		return // the client left: the zone may have been about to answer
 	}
@@ -110,7 +114,7 @@ func (b *Book) change(z *zone, f func(health) health) {
 	old := z.health
 	h := f(old)
 	if h.state != old.state {
-		h.since, h.failures = b.o.Now(), 0
+		h.since, h.strain = b.o.Now(), 0
 	}
 	z.health = h
 	z.mu.Unlock()

@@ -118,13 +118,15 @@ type Answer struct {
 	Took    time.Duration  `json:"took,omitempty"`
 
 	fault Fault // of what is refused
+	kept  bool  // by the resolver: the zone was not asked
 }
 
 // ask asks one zone, and for its reason when there is a hit.
 func (b *Book) ask(ctx context.Context, z *zone, label, subject string) Answer {
 	a := Answer{Name: z.Name, Zone: z.Zone, Asked: subject}
 	start := b.o.Now()
-	addrs, err := b.question(ctx, z, label)
+	addrs, kept, err := b.question(ctx, z, label)
+	a.kept = kept
 	for _, c := range addrs {
 		a.Codes = append(a.Codes, c.String())
 	}
@@ -167,7 +169,7 @@ func (z *zone) hits(addrs []netip.Addr, subject string) []fact.ListHit {
 func (b *Book) reason(ctx context.Context, z *zone, label string) string {
 	ctx, cancel := context.WithTimeout(ctx, min(reasonTime, b.o.Timeout))
 	defer cancel()
-	text, err := ask(ctx, b, z, label, "TXT", b.o.Resolver.LookupTXT, func(s string) string { return printable(s) })
+	text, _, err := ask(ctx, b, z, label, "TXT", b.o.Resolver.LookupTXT, func(s string) string { return printable(s) })
 	if err != nil {
 		return ""
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"mailwicket/filter/dns"
 	"mailwicket/filter/mail"
 )
 
@@ -82,10 +83,12 @@ func (b *Book) spread(d time.Duration) time.Duration {
 }
 
 // probe asks for the test entries (RFC 5782, 5). The outcome is Clean if they
-// are as they should be, Failed if the DNS gave no answer, else Refused.
+// are as they should be, Failed if the DNS gave no answer, else Refused. What is
+// kept from the probe before would hide a change.
 func (b *Book) probe(ctx context.Context, z *zone) (o Outcome, f Fault, why string) {
-	for _, entry := range z.mustNot() {
-		addrs, err := b.question(ctx, z, entry)
+	ctx = dns.Fresh(ctx)
+	for _, entry := range append(z.mustNot(), z.chance(b.o.Rand)) {
+		addrs, _, err := b.question(ctx, z, entry)
 		switch {
 		case err != nil:
 			return Failed, FaultSilent, "the test entries cannot be looked up: " + z.failure(err)
@@ -97,7 +100,7 @@ func (b *Book) probe(ctx context.Context, z *zone) (o Outcome, f Fault, why stri
 	}
 	must := z.must()
 	for _, entry := range must {
-		addrs, err := b.question(ctx, z, entry)
+		addrs, _, err := b.question(ctx, z, entry)
 		switch {
 		case err != nil:
 			return Failed, FaultSilent, "the test entries cannot be looked up: " + z.failure(err)
@@ -117,6 +120,16 @@ func (z *zone) mustNot() []string {
 		return []string{reversed(netip.MustParseAddr("127.0.0.1")), nibbles(netip.MustParseAddr("::ffff:127.0.0.1"))}
 	}
 	return []string{"invalid"}
+}
+
+// chance gives an entry that no zone may have, another one each time: the servers
+// that we ask keep answers too.
+func (z *zone) chance(rand func() float64) string {
+	n := 1<<16 + int(rand()*(254<<16)) // 127.1.0.0 to 127.254.255.255
+	if z.Type == IP {
+		return reversed(netip.AddrFrom4([4]byte{127, byte(n >> 16), byte(n >> 8), byte(n)}))
+	}
+	return fmt.Sprintf("x%x.invalid", n)
 }
 
 // must gives the entries of which the zone must have one. That of IPv6 is not

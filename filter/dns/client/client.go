@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -137,11 +136,12 @@ func (c *Client) Check(ctx context.Context) error {
 	return nil
 }
 
-// lookup serves the Front: from the cache, or by a flight that it shares with
-// whoever asks the same, and that goes on when this caller leaves.
+// lookup serves the Front: from the cache, unless the context is dns.Fresh, or by a
+// flight that it shares with whoever asks the same, and that goes on when this
+// caller leaves.
 func (c *Client) lookup(ctx context.Context, name string, qtype uint16) wire.Result {
-	k := key{name, qtype}
-	if e, left := c.cached(k); e != nil {
+	k, fresh := key{name, qtype}, dns.IsFresh(ctx)
+	if e, left := c.cached(k); e != nil && !fresh {
 		c.observeCache(true)
 		return e.result(left, true)
 	}
@@ -149,8 +149,8 @@ func (c *Client) lookup(ctx context.Context, name string, qtype uint16) wire.Res
 	if ctx.Err() != nil {
 		return wire.Result{Err: wire.Ended(ctx, name)}
 	}
-	flight := c.flights.DoChan(name+"/"+strconv.Itoa(int(qtype)), func() (any, error) {
-		return c.resolve(k), nil
+	flight := c.flights.DoChan(fmt.Sprint(name, "/", qtype, fresh), func() (any, error) {
+		return c.resolve(k, fresh), nil
 	})
 	select {
 	case r := <-flight:
@@ -181,7 +181,7 @@ func (c *Client) cached(k key) (*entry, time.Duration) {
 }
 
 // resolve is the body of a flight.
-func (c *Client) resolve(k key) (e *entry) {
+func (c *Client) resolve(k key, fresh bool) (e *entry) {
 	defer func() {
 		// The library reads hostile bytes: a defect there must not end the
 		// process.
@@ -190,7 +190,7 @@ func (c *Client) resolve(k key) (e *entry) {
 		}
 	}()
 	// The flight before this one may have ended since its caller looked.
-	if e, _ := c.cached(k); e != nil {
+	if e, _ := c.cached(k); e != nil && !fresh {
 		return e
 	}
 	select {
