@@ -20,8 +20,8 @@ import (
 //	127.0.0.0/24   a network
 //	127.0.0.0&4    those of the /24 whose last octet has this bit
 //
-// No pattern matches the error answers 127.255.255.0/24, or addresses outside
-// 127.0.0.0/8. The zero value matches nothing.
+// No pattern matches the error answers 127.255.255.0/24 and 127.0.0.1, or addresses
+// outside 127.0.0.0/8. The zero value matches nothing.
 type Code struct {
 	from, to uint32
 	bit      uint8 // not 0: one bit
@@ -35,14 +35,19 @@ type CodeRule struct {
 }
 
 // Every address of a zone lies in 127.0.0.0/8 (RFC 5782, 2.1); operators answer
-// out of 127.255.255.0/24 where they mean "you asked wrongly".
+// out of 127.255.255.0/24 where they mean "you asked wrongly". SURBL and URIBL, whose
+// codes are bits, say so by 127.0.0.1.
 var (
 	codeNet  = netip.MustParsePrefix("127.0.0.0/8")
 	errorNet = netip.MustParsePrefix("127.255.255.0/24")
+	blocked  = netip.MustParseAddr("127.0.0.1")
 )
 
+// isError tells whether an answer is one of those.
+func isError(a netip.Addr) bool { return errorNet.Contains(a) || a == blocked }
+
 // isCode tells whether an answer can be a code at all.
-func isCode(a netip.Addr) bool { return codeNet.Contains(a) && !errorNet.Contains(a) }
+func isCode(a netip.Addr) bool { return codeNet.Contains(a) && !isError(a) }
 
 // ParseCode reads a pattern.
 func ParseCode(s string) (Code, error) {
@@ -54,6 +59,8 @@ func ParseCode(s string) (Code, error) {
 		return Code{}, fmt.Errorf("code %q: codes lie in 127.0.0.0/8", s)
 	case errorNet.Contains(address(c.from)):
 		return Code{}, fmt.Errorf("code %q: 127.255.255.0/24 means that the question was refused, never that something is listed", s)
+	case c.from == c.to && address(c.from) == blocked:
+		return Code{}, fmt.Errorf("code %q: 127.0.0.1 means that the question was refused, never that something is listed", s)
 	}
 	return c, nil
 }
@@ -200,7 +207,7 @@ func refusal(answers []netip.Addr) string {
 		switch {
 		case !codeNet.Contains(a):
 			return fmt.Sprintf("answered %s, which is no code: someone else answers for the zone", a)
-		case errorNet.Contains(a):
+		case isError(a):
 			return fmt.Sprintf("answered %s: %s", a, refusalText(value(a)&0xff))
 		}
 	}
@@ -213,7 +220,7 @@ func refusalFault(answers []netip.Addr) Fault {
 		switch {
 		case !codeNet.Contains(a):
 			return FaultForeign
-		case errorNet.Contains(a):
+		case isError(a):
 			return FaultRefusing
 		}
 	}

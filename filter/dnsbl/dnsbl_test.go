@@ -359,6 +359,22 @@ func TestScore(t *testing.T) {
 	}
 }
 
+// Labels in front that cannot be asked for hide no name behind them.
+func TestHiddenNames(t *testing.T) {
+	z := newZone(Config{Zone: "dbl.example", Type: Domain, Ask: Whole}, time.Time{})
+	long := strings.Repeat(strings.Repeat("a", 60)+".", 3)
+	for name, want := range map[string]string{
+		"x.evil.example": "x.evil.example",
+		long + strings.Repeat("b", 49) + ".evil.test": long[61:] + strings.Repeat("b", 49) + ".evil.test",
+		"x!y.mail.evil.test":                          "mail.evil.test",
+		"x.y!":                                        "",
+	} {
+		if got := z.nameFor(name); got != want {
+			t.Errorf("%s: asked for %q, want %q", name, got, want)
+		}
+	}
+}
+
 // Whatever a name is, the zone is asked for a name that fits, lies at or above
 // it and is no IP address; or it is not asked.
 func FuzzNameFor(f *testing.F) {

@@ -85,9 +85,13 @@ func (z *zone) nameFor(domain string) string {
 	}
 	// Nobody can register other letters. A name server that takes offence at them
 	// would look as if the zone were down, and whoever writes links could bring that
-	// about.
-	if !validName(domain) || len(domain)+len(z.suffix) > 253 { // RFC 1035, 2.3.4
-		return ""
+	// about. Nor shall long or odd labels in front hide a name: what is behind them
+	// is asked for.
+	for !validName(domain) || len(domain)+len(z.suffix) > 253 { // RFC 1035, 2.3.4
+		_, domain, _ = strings.Cut(domain, ".")
+		if !isDomain(domain) {
+			return ""
+		}
 	}
 	return domain
 }
