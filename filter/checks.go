@@ -3,6 +3,7 @@ package filter
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"mailwicket/filter/author"
@@ -173,6 +174,9 @@ func settleConn[T any](s *Session, ctx context.Context, to *fact.Fact[T], f *fut
 	}
 	got, run := f.wait(ctx)
 	*to = got
+	if hits, ok := any(got.Value).([]fact.ListHit); ok {
+		run = partly(run, hits)
+	}
 	s.ranClient(run, resultWord(got))
 	tooLate(&s.conn, f, run, func() { *to = fact.Fact[T]{} })
 }
@@ -183,7 +187,7 @@ func resultWord[T any](f fact.Fact[T]) string {
 	case fact.SPF:
 		return v.Result
 	case []fact.ListHit:
-		if len(v) > 0 {
+		if slices.ContainsFunc(v, func(h fact.ListHit) bool { return h.Silent == "" }) {
 			return "listed"
 		}
 		return "clean"

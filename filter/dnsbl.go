@@ -38,12 +38,12 @@ func (e *Engine) domains(ctx context.Context, p list.Point, names []string) fact
 	var failed error
 	for _, name := range names {
 		got, err := e.DNSBL.Domain(ctx, p, name)
-		hits = append(hits, got...)
+		hits = appendHits(hits, got)
 		if err != nil {
 			failed = err
 		}
 	}
-	if len(hits) == 0 && failed != nil {
+	if failed != nil && resultWord(fact.Is(hits)) != "listed" {
 		return fact.Fail[[]fact.ListHit](failed.Error())
 	}
 	return fact.Is(hits)
@@ -56,9 +56,27 @@ func (s *Session) settleZones(ctx context.Context, to *fact.Fact[[]fact.ListHit]
 	}
 	got, run := f.wait(ctx)
 	*to = got
+	run = partly(run, got.Value)
 	if run.Name != "" {
 		s.ran(run, resultWord(got))
 	}
+}
+
+// partly makes a check that has a fact one that failed, in the record of the work,
+// where some lists did not answer.
+func partly(run CheckRun, hits []fact.ListHit) CheckRun {
+	for _, h := range hits {
+		if h.Silent == "" {
+			continue
+		}
+		if run.State == fact.Known {
+			run.State, run.Why = fact.Failed, ""
+		} else {
+			run.Why += "; "
+		}
+		run.Why += h.List + ": " + h.Silent
+	}
+	return run
 }
 
 // signerZones asks for the domains of passing signatures, which are known last.

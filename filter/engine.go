@@ -49,7 +49,8 @@ type Replays interface {
 }
 
 // DNSBL asks the DNS lists for a client's address and for names. An error means
-// that no list answered; hits of those that did come with a nil error. Names tells,
+// that no list answered; hits of those that did come with a nil error, beside the
+// names of those that are Silent. Names tells,
 // without asking, what Domain would ask for.
 type DNSBL interface {
 	Client(ctx context.Context, a netip.Addr) ([]fact.ListHit, error)

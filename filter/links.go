@@ -164,6 +164,7 @@ func (s *Session) settleZoneLinks(ctx context.Context) {
 	if len(hits) == 0 && all.State == fact.Failed {
 		m.facts.DNSBLLinks = fact.Fail[[]fact.ListHit](all.Why)
 	}
+	all = partly(all, hits)
 	s.ran(all, resultWord(m.facts.DNSBLLinks))
 }
 

@@ -210,6 +210,38 @@ func TestSilentForger(t *testing.T) {
 	}
 }
 
+// oneSilent has a zone that lists everybody and one that does not answer.
+type oneSilent struct{ zonesOf }
+
+func (z oneSilent) Client(ctx context.Context, a netip.Addr) ([]fact.ListHit, error) {
+	hits, err := z.zonesOf.Client(ctx, a)
+	return append(hits, fact.ListHit{List: "dwl", Silent: "out of service"}), err
+}
+
+// TestSilentZone: a DNS list that does not answer, beside one that does, is neither
+// a hit nor none, and the record names it.
+func TestSilentZone(t *testing.T) {
+	for rule, want := range map[string]policy.Verdict{
+		"{all: [{dnsbl.zones: zen}, {not: {dnsbl.zones: dwl}}]}": policy.Continue,
+		"{dnsbl.zones: dwl}": policy.Continue,
+		"{dnsbl.zones: zen}": policy.Reject,
+		"{all: [{dnsbl.zones: zen}, {dnsbl.score: {ge: 2}}]}": policy.Reject,
+	} {
+		cfg, w, _ := newConfig(t, commonZone(t), parseRules(t, "rules:\n  - {name: r, when: "+rule+", do: reject}\n"))
+		cfg.DNSBL = oneSilent{zonesOf{&asked{}}}
+		usual().play(t, filter.NewEngine(cfg))
+		r := w.last(t)
+		if r.Verdict != want || !contains(r.Degraded, "dnsbl") {
+			t.Errorf("%s: %s, degraded %q", rule, r.Verdict, r.Degraded)
+		}
+		for _, c := range r.Checks {
+			if c.Name == "dnsbl" && c.Why != "dwl: out of service" {
+				t.Errorf("%+v", c)
+			}
+		}
+	}
+}
+
 // TestFailures: what fails or panics beside the DNS makes its fact Failed, is
 // counted, and stops nothing.
 func TestFailures(t *testing.T) {

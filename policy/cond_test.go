@@ -320,3 +320,31 @@ func TestTraceOfDurations(t *testing.T) {
 		t.Errorf("want %s, got %s", s.Want, s.Got)
 	}
 }
+
+// TestOpen: a list that did not answer is neither on nor off, beside the hits of
+// the others.
+func TestOpen(t *testing.T) {
+	silent := []fact.ListHit{{List: "dwl", Silent: "out of service"}}
+	nobody := fact.Set{Conn: fact.Conn{DNSBL: fact.Is(silent)}}
+	one := fact.Set{Conn: fact.Conn{DNSBL: fact.Is(append([]fact.ListHit{{List: "bl"}}, silent...))}}
+	zones := func(w ...string) policy.Cond { return text("dnsbl.zones", policy.Equals, w...) }
+	empty := leaf("dnsbl.zones", policy.Match{Op: policy.Empty, Bool: true})
+	for i, c := range []struct {
+		c    policy.Cond
+		s    fact.Set
+		want string
+	}{
+		{zones("dwl"), one, "U"}, {no(zones("dwl")), one, "U"}, {zones("bl"), one, "T"}, {zones("bl", "dwl"), one, "T"},
+		{zones("other"), one, "F"}, {no(zones("other")), one, "T"}, {all(zones("bl"), no(zones("dwl"))), one, "U"}, {empty, one, "F"},
+		{zones("dwl"), nobody, "U"}, {zones("bl"), nobody, "F"}, {empty, nobody, "U"}, {no(empty), nobody, "U"},
+		{text("dnsbl.zones", policy.Prefix, "d"), nobody, "U"}, {text("dnsbl.zones", policy.Prefix, "b"), nobody, "F"},
+	} {
+		got := step(t, c.c, c.s)
+		if truthOf(got) != c.want {
+			t.Errorf("%d: %s, want %s", i, truthOf(got), c.want)
+		}
+	}
+	if got := step(t, zones("dwl"), nobody); got.Got != "nothing (dwl did not answer: out of service)" {
+		t.Errorf("told: %q", got.Got)
+	}
+}

@@ -75,7 +75,12 @@ func (c *compiler) known(m Match, f fact.Field, at Position, path string) test {
 	case Is:
 		return func(v fact.Value) Truth { return truth(v.Bool == m.Bool) }
 	case Empty:
-		return func(v fact.Value) Truth { return truth(isEmpty(v.Text) == m.Bool) }
+		return func(v fact.Value) Truth {
+			if isEmpty(v.Text) && len(v.Open) > 0 {
+				return Unknown
+			}
+			return truth(isEmpty(v.Text) == m.Bool)
+		}
 	case In:
 		nets := c.networks(m, f, at, path)
 		return func(v fact.Value) Truth { return truth(inAny(nets, v.Addr)) }
@@ -102,6 +107,9 @@ func anyOf(one func(string) bool, temp bool) test {
 			if temp && s == tempError {
 				worst = Unknown
 			}
+		}
+		if slices.ContainsFunc(v.Open, one) {
+			return Unknown
 		}
 		return worst
 	}

@@ -24,6 +24,8 @@ func hit(name, subject, entry, comment string) fact.ListHit {
 	return fact.ListHit{List: name, Subject: subject, Entry: entry, Source: name + ".example", Comment: comment, Weight: 1}
 }
 
+func silent(name, why string) fact.ListHit { return fact.ListHit{List: name, Silent: why} }
+
 func TestClient(t *testing.T) {
 	for _, c := range []struct {
 		name, addr string
@@ -39,10 +41,12 @@ func TestClient(t *testing.T) {
 		{"IPv6", "2001:db8::1", []fact.ListHit{hit("zen", "2001:db8::1", "127.0.0.3", "listed")}, "zen listed, bits clean"},
 		{"not listed", "192.0.2.99", nil, "zen clean, bits clean"},
 		{"a code without name", "192.0.2.2", nil, "zen unknown_code, bits clean"},
-		{"refused", "192.0.2.3", nil, "zen error, bits clean"},
-		{"a code beside a false address", "192.0.2.4", nil, "zen error, bits clean"},
-		{"SERVFAIL, and a hit of another zone", "192.0.2.5", []fact.ListHit{hit("bits", "192.0.2.5", "127.0.0.2", "two")}, "zen failed, bits listed"},
-		{"no answer", "192.0.2.6", nil, "zen failed, bits clean"},
+		{"refused", "192.0.2.3", []fact.ListHit{silent("zen", "answered 127.255.255.254: questions of public resolvers are refused")}, "zen error, bits clean"},
+		{"a code beside a false address", "192.0.2.4", []fact.ListHit{silent("zen", "answered 192.0.2.80, which is no code: someone else answers for the zone")}, "zen error, bits clean"},
+		{"SERVFAIL, and a hit of another zone", "192.0.2.5", []fact.ListHit{
+			hit("bits", "192.0.2.5", "127.0.0.2", "two"), silent("zen", "server misbehaving"),
+		}, "zen failed, bits listed"},
+		{"no answer", "192.0.2.6", []fact.ListHit{silent("zen", "timeout")}, "zen failed, bits clean"},
 		{"a name without address", "192.0.2.7", nil, "zen clean, bits clean"},
 		{"no reason in time", "192.0.2.8", []fact.ListHit{hit("zen", "192.0.2.8", "127.0.0.4", "XBL")}, "zen listed, bits clean"},
 		{"an ugly reason", "192.0.2.9", []fact.ListHit{hit("zen", "192.0.2.9", "127.0.0.4", "XBL: another; two lines and ?")}, "zen listed, bits clean"},
@@ -222,7 +226,7 @@ func TestHangingZone(t *testing.T) {
 		h.on.Store(true)
 		begin := time.Now()
 		hits, err := b.Client(t.Context(), addr("192.0.2.5"))
-		if err != nil || len(hits) != 1 || hits[0].List != "bits" {
+		if err != nil || len(hits) != 2 || hits[0].List != "bits" || hits[1].List != "zen" || hits[1].Silent == "" {
 			t.Errorf("got %v, %v", hits, err)
 		}
 		if took := time.Since(begin); took != 5*time.Second {
@@ -231,7 +235,7 @@ func TestHangingZone(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		begin = time.Now()
-		if hits, err = b.Client(ctx, addr("192.0.2.5")); err != nil || len(hits) != 1 {
+		if hits, err = b.Client(ctx, addr("192.0.2.5")); err != nil || len(hits) != 2 {
 			t.Errorf("got %v, %v", hits, err)
 		}
 		if took := time.Since(begin); took != time.Second {

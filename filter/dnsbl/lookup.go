@@ -23,8 +23,9 @@ const reasonTime = time.Second
 
 // Client asks all IP zones for a client's address, in parallel. It blocks until
 // each has answered, its time is over, or the context ends. What some zones
-// fail to say takes no hit of the others away: the error, of kind ErrNoAnswer,
-// comes only if none of them answered. Addresses that are no stranger's are
+// fail to say takes no hit of the others away: they are told as Silent beside the
+// hits, and the error, of kind ErrNoAnswer, comes only if none of them answered.
+// Addresses that are no stranger's are
 // not asked, and have no hits.
 func (b *Book) Client(ctx context.Context, a netip.Addr) ([]fact.ListHit, error) {
 	a = a.Unmap().WithZone("")
@@ -88,22 +89,24 @@ func (b *Book) message(ctx context.Context, zones []*zone, form func(*zone) (lab
 	return sum(answers)
 }
 
-// sum gives the hits of all answers, or why there is no answer.
+// sum gives the hits of all answers and the zones that are silent; the error says
+// that there is no answer.
 func sum(answers []Answer) ([]fact.ListHit, error) {
-	var hits []fact.ListHit
-	var silent []string
+	var hits, silent []fact.ListHit
+	var why []string
 	answered := false
 	for _, a := range answers {
 		hits = append(hits, a.Hits...)
 		answered = answered || a.Outcome.answered()
 		if !a.Outcome.answered() && a.Outcome != Skipped {
-			silent = append(silent, a.Name+": "+a.Why)
+			silent = append(silent, fact.ListHit{List: a.Name, Silent: a.Why})
+			why = append(why, a.Name+": "+a.Why)
 		}
 	}
 	if answered || len(silent) == 0 {
-		return hits, nil
+		return append(hits, silent...), nil
 	}
-	return nil, fmt.Errorf("%w: %s", ErrNoAnswer, strings.Join(silent, "; "))
+	return nil, fmt.Errorf("%w: %s", ErrNoAnswer, strings.Join(why, "; "))
 }
 
 // Answer is what one zone said about a value.

@@ -45,6 +45,9 @@ type Value struct {
 	Bool  bool
 	Addr  netip.Addr
 	Note  string // more for the trace, such as the list's line
+
+	// Texts that may belong to Text or not: whether they do could not be found.
+	Open []string
 }
 
 // Field is one fact's public name: rules, trace, journal and manual read the
@@ -181,6 +184,11 @@ func hits(f Fact[[]ListHit]) Value {
 	}
 	var notes []string
 	for _, h := range f.Value {
+		if h.Silent != "" {
+			v.Open = append(v.Open, h.List)
+			notes = append(notes, h.List+" did not answer: "+h.Silent)
+			continue
+		}
 		v.Text = append(v.Text, h.List)
 		note := h.Subject + " matches " + h.Entry
 		if h.Source != "" {
@@ -202,7 +210,7 @@ func hits(f Fact[[]ListHit]) Value {
 func subjects(hits []ListHit) []string {
 	var out []string
 	for _, h := range hits {
-		if !slices.Contains(out, h.Subject) {
+		if h.Silent == "" && !slices.Contains(out, h.Subject) {
 			out = append(out, h.Subject)
 		}
 	}

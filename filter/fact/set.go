@@ -102,7 +102,8 @@ type ARC struct {
 	Reason  string   `json:"reason,omitempty"`
 }
 
-// ListHit says which entry of which list matched what.
+// ListHit says which entry of which list matched what, or that a list did not
+// answer, which is no hit.
 type ListHit struct {
 	List    string  `json:"list"`
 	Subject string  `json:"subject"`          // what was looked up
@@ -110,7 +111,8 @@ type ListHit struct {
 	Source  string  `json:"source,omitempty"` // file, feed or zone
 	Line    int     `json:"line,omitempty"`
 	Comment string  `json:"comment,omitempty"` // the list's own words, such as a DNSBL's code
-	Weight  float64 `json:"weight,omitempty"`  // of a DNS list\'s code
+	Weight  float64 `json:"weight,omitempty"`  // of a DNS list's code
+	Silent  string  `json:"silent,omitempty"`  // why the list did not answer: only List counts then
 }
 
 // From is the finding on the author header fields.

@@ -210,7 +210,7 @@ func (d *redaction) inText(of reflect.Type, field string) func(string) string {
 		return d.words.clean
 	}
 	switch field {
-	case "Why", "Reason", "Differs", "Text", "Reply", "Got", "Did", "Want", "Comment", "Override":
+	case "Why", "Reason", "Differs", "Text", "Reply", "Got", "Did", "Want", "Comment", "Silent", "Override":
 		return d.words.clean
 	}
 	return nil

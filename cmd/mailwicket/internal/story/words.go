@@ -242,6 +242,9 @@ func hits(r *filter.Record) string {
 	add := func(what string, fs ...fact.Fact[[]fact.ListHit]) {
 		for _, f := range fs {
 			for _, h := range f.Value {
+				if h.Silent != "" {
+					continue
+				}
 				s := what + " is on " + h.List
 				if h.Subject != "" {
 					s = what + " " + h.Subject + " is on " + h.List
