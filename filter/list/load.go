@@ -17,9 +17,9 @@ var (
 	ErrEmptied   = errors.New("the file is empty but had entries before")
 	ErrChanging  = errors.New("the file changed while it was read")
 	ErrTooLarge  = scan.ErrTooLarge
+	ErrNoCopy    = errors.New("there is no copy of it yet") // of a feed, or a list in Redis
 
 	errNotRegular = errors.New("not a regular file")
-	errNoCopy     = errors.New("there is no copy of it yet")
 )
 
 // manyEntries makes a list so large that what its reading left behind, the old
@@ -130,7 +130,7 @@ func (b *Book) failed(l *list, tried version, cause error) error {
 		return err
 	}
 	level := slog.LevelError
-	if errors.Is(err, errNoCopy) {
+	if errors.Is(err, ErrNoCopy) {
 		level = slog.LevelWarn // as it must be at the first start
 	}
 	b.o.Log.Log(context.Background(), level, "list not loaded", slog.String("list", l.Name), slog.String("err", err.Error()))
@@ -160,7 +160,7 @@ func bare(err error) error {
 // remedy tells the administrator what to do.
 func remedy(err error, k Kind) string {
 	switch {
-	case errors.Is(err, errNoCopy):
+	case errors.Is(err, ErrNoCopy):
 		return "it is fetched in the background"
 	case errors.Is(err, fs.ErrNotExist):
 		return "create the file or correct its path in the configuration"

@@ -83,7 +83,7 @@ func (f fetched) name() string { return f.Source() }
 func (f fetched) version() (version, error) {
 	v, err := file(f.Path()).version()
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", errNoCopy
+		return "", ErrNoCopy
 	}
 	return v, err
 }
@@ -98,7 +98,7 @@ func (s shared) name() string { return "redis" }
 func (s shared) version() (version, error) {
 	c := s.Snapshot()
 	if c == nil {
-		return "", errNoCopy
+		return "", ErrNoCopy
 	}
 	return version("live " + c.State), nil
 }
@@ -106,7 +106,7 @@ func (s shared) version() (version, error) {
 func (s shared) open() (snapshot, error) {
 	c := s.Snapshot()
 	if c == nil {
-		return nil, errNoCopy
+		return nil, ErrNoCopy
 	}
 	return openText{bytes.NewReader(c.Text()), version("live " + c.State)}, nil
 }

@@ -256,11 +256,15 @@ func longestWord(ref string) []byte {
 // Matches tells whether what somebody says names the record: its reference, its
 // session's, a queue id, or a Message-ID with or without its brackets. References
 // may be given as they stand in a reply, a log line or the trace header, or
-// without the hyphen.
+// without the hyphen. Anybody can send a Message-ID that reads like another's
+// reference, so only what looks like a Message-ID is taken for one.
 func Matches(r *filter.Record, said string) bool {
 	return slices.ContainsFunc(forms(said), func(ref string) bool {
 		same := func(a string) bool { return a != "" && strings.EqualFold(a, ref) }
-		id := strings.Trim(r.Facts.Txn.MessageID.Value, "<>")
+		id := ""
+		if strings.ContainsAny(ref, "<@") {
+			id = strings.Trim(r.Facts.Txn.MessageID.Value, "<>")
+		}
 		return same(r.Ref) || same(r.Facts.Conn.Session) || same(r.Facts.Txn.QueueID) || id != "" && id == strings.Trim(ref, "<>")
 	})
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,13 +21,15 @@ type OfflineOptions struct {
 	Resolver dns.Resolver // nil asks the configured servers
 	Env      func(string) string
 	Observer filter.Observer
-	Greylist bool // ask an empty greylist in memory; otherwise greylisting is skipped
+	Greylist bool        // ask an empty greylist in memory; otherwise greylisting is skipped
+	Warn     func(error) // optional: of a list that is empty for now
 }
 
 // Offline makes the engine that the server would use, without sockets, stores or
 // journal, for judging single messages. The caller calls the function returned
 // when it is done. A list that cannot be read is an error here: the answer would
-// be another one than the server's.
+// be another one than the server's. One that is yet to come is empty, as it is in a
+// server that has just begun.
 func Offline(ctx context.Context, c *config.Config, o OfflineOptions) (*filter.Engine, func(), error) {
 	p, problems := Compile(c)
 	if len(problems) > 0 {
@@ -42,7 +45,7 @@ func Offline(ctx context.Context, c *config.Config, o OfflineOptions) (*filter.E
 		o.Resolver, done = r, r.Close
 	}
 	lists := list.New(c.ListConfigs(), list.Options{Log: log})
-	if err := lists.Load(ctx); err != nil {
+	if err := lasting(lists.Load(ctx), o.Warn); err != nil {
 		done()
 		return nil, nil, err
 	}
@@ -62,4 +65,23 @@ func Offline(ctx context.Context, c *config.Config, o OfflineOptions) (*filter.E
 		ec.Greylist = memoryGreylist(c.Greylist, log)
 	}
 	return filter.NewEngine(ec), done, nil
+}
+
+// lasting gives what of the errors of loading does not pass by itself, and warns of
+// the rest.
+func lasting(err error, warn func(error)) error {
+	var left []error
+	all, _ := err.(interface{ Unwrap() []error })
+	if all == nil {
+		return err
+	}
+	for _, e := range all.Unwrap() {
+		switch {
+		case !errors.Is(e, list.ErrNoCopy):
+			left = append(left, e)
+		case warn != nil:
+			warn(e)
+		}
+	}
+	return errors.Join(left...)
 }

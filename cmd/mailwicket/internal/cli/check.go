@@ -68,12 +68,14 @@ func (c checkCmd) Run(s Streams) error {
 	ctx, stop := s.context()
 	defer stop()
 	last := &lastRecord{}
-	eng, closeEngine, err := app.Offline(ctx, cfg, app.OfflineOptions{Resolver: resolver, Env: os.Getenv, Observer: last, Greylist: c.Greylist})
+	eng, closeEngine, err := app.Offline(ctx, cfg, app.OfflineOptions{Resolver: resolver, Env: os.Getenv, Observer: last, Greylist: c.Greylist,
+		Warn: func(err error) { fmt.Fprintln(s.Err, "mailwicket: warning:", err) }})
 	if err != nil {
-		return err
+		return exitError{exitUsage, err.Error()}
 	}
 	defer closeEngine()
-	plan := c.play(ctx, eng, mail.Conn{Addr: addr, Port: 25000, HostName: mail.CanonicalDomain(c.PTR), MTAName: cmp.Or(cfg.AuthservID, hostName())}, raw)
+	name := mail.CanonicalDomain(c.PTR)
+	plan := c.play(ctx, eng, mail.Conn{Addr: addr, Port: 25000, HostName: name, PTRName: name, MTAName: cmp.Or(cfg.AuthservID, hostName())}, raw)
 	return c.print(s.Out, last.r, plan)
 }
 

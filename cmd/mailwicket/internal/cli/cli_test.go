@@ -84,6 +84,32 @@ func TestCheckStatus(t *testing.T) {
 	}
 }
 
+// TestCheckConfig: what is wrong with the configuration is no verdict, and a list
+// that is yet to come is empty, as in the server.
+func TestCheckConfig(t *testing.T) {
+	check := func(conf string) (int, string, string) {
+		return run("check", write(t, "m.eml", good), "--ip", "192.0.2.10", "--helo", "mail.shop.example", "--ptr", "mail.shop.example", "--from", "a@shop.example",
+			"--rcpt", "b@home.example", "--zone", write(t, "zone", zone), "--config", write(t, "c.yaml", conf))
+	}
+	for conf, want := range map[string]string{
+		"lists: [{name: l, type: domain, file: absent.txt}]\n":                                "absent.txt: no such file",
+		"dnsbl: [{zone: z.example, type: ip, codes: {\"127.0.0.2\": x}, key_file: absent}]\n": "absent",
+	} {
+		if status, out, errs := check(conf); status != 2 || !strings.Contains(errs, want) {
+			t.Errorf("%sstatus %d\n%s%s", conf, status, out, errs)
+		}
+	}
+	for _, conf := range []string{"lists: [{name: l, type: domain, url: \"https://feed.example/l\"}]\ndata_dir: " + t.TempDir() + "\n",
+		"redis: {url: \"redis://127.0.0.1:1\"}\nlists: [{name: l, type: domain, redis: true}]\ndata_dir: " + t.TempDir() + "\n"} {
+		if status, out, errs := check(conf); status != 0 || !strings.Contains(errs, `warning: list "l"`) || !strings.Contains(out, "accepted") {
+			t.Errorf("%sstatus %d\n%s%s", conf, status, out, errs)
+		}
+	}
+	if status, out, errs := check("rules: [{name: p, when: {client.ptr: mail.shop.example}, do: reject}]\n"); status != 1 {
+		t.Errorf("by --ptr: status %d\n%s%s", status, out, errs)
+	}
+}
+
 // TestCheckSplits: of several recipients, who differs is shown with the answer
 // that it gets.
 func TestCheckSplits(t *testing.T) {
