@@ -117,7 +117,7 @@ type Answer struct {
 	Outcome Outcome        `json:"outcome"`
 	Codes   []string       `json:"codes,omitempty"` // as the zone gave them
 	Hits    []fact.ListHit `json:"hits,omitempty"`
-	Why     string         `json:"why,omitempty"` // of what is not an answer
+	Why     string         `json:"why,omitempty"` // of what is not an answer, or not one for messages
 	Took    time.Duration  `json:"took,omitempty"`
 
 	fault Fault // of what is refused
@@ -247,7 +247,12 @@ func (b *Book) Lookup(ctx context.Context, value string) ([]Answer, error) {
 		case label == "":
 			a.Why = "a public suffix, or too long"
 		default:
-			wg.Go(func() { *a = b.ask(ctx, z, label, subject) })
+			wg.Go(func() {
+				*a = b.ask(ctx, z, label, subject)
+				if why, ok := z.inService(); !ok {
+					a.Why = strings.TrimPrefix(a.Why+"; messages do not ask it: "+why, "; ")
+				}
+			})
 		}
 	}
 	wg.Wait()

@@ -149,7 +149,9 @@ func (c checkCmd) play(ctx context.Context, eng *filter.Engine, conn mail.Conn, 
 	if accepted == 0 {
 		return filter.Plan{Answer: a}
 	}
-	head, body, _ := bytes.Cut(raw, []byte("\r\n\r\n"))
+	// The first empty line ends the header, the first of all included.
+	head, body, _ := bytes.Cut(append([]byte("\r\n"), raw...), []byte("\r\n\r\n"))
+	head = bytes.TrimPrefix(head, []byte("\r\n"))
 	for _, f := range client.Fields(string(head)) {
 		sess.Header(f[0], strings.ReplaceAll(f[1], "\n", "\r\n"))
 	}

@@ -66,6 +66,7 @@ func TestCheckStatus(t *testing.T) {
 		{"quarantine", strings.Replace(good, "a@shop.example", "a@bank.example", 1), "a@shop.example", nil, 4, "tagged as quarantine"},
 		{"hold", strings.Replace(good, "hi", "hold", 1), "a@shop.example", []string{"--config", rules}, 4, "put on hold by rule hold"},
 		{"tempfail", strings.Replace(good, "a@shop.example", "a@broken.example", 1), "a@broken.example", nil, 3, "deferred by rule dmarc-temperror"},
+		{"no header at all", "\nSubject: trap\n\nhi\n", "a@shop.example", []string{"--config", rules}, 1, "by rule from-unusable"},
 		{"greylisted", good, "a@nowhere.example", []string{"--greylist"}, 3, "deferred by rule greylist"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
