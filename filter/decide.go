@@ -306,6 +306,9 @@ func (s *Session) finish(complete bool) {
 		Decisions: append(slices.Clone(s.conn.decided), m.decided...), Removed: m.removed}
 	if m.skip == s.conn.skip {
 		r.Checks = slices.Clone(s.conn.checks)
+	} else {
+		early := s.conn.facts
+		r.Early = &early
 	}
 	r.Checks = append(r.Checks, m.checks...)
 	connDNS, dropped := s.conn.trail.Answers()

@@ -163,6 +163,7 @@ type Record struct {
 	Took       time.Duration  `json:"took"`
 	Complete   bool           `json:"complete"` // the end of message was reached
 	Facts      fact.Set       `json:"facts"`
+	Early      *fact.Conn     `json:"early,omitempty"` // what the rules at connect and HELO saw of a client that logged in later
 	Verdict    policy.Verdict `json:"verdict"`
 	Rule       string         `json:"rule,omitempty"`
 	Reason     string         `json:"reason,omitempty"`

@@ -18,8 +18,9 @@ type Replayed struct {
 
 	// Lacking names what the policy asked for and the record does not hold:
 	// "content" of a message that was refused before it was sent, "links" of one
-	// whose body nobody read, or "greylist" where the store was not asked. The
-	// verdict then is the one so far. Of "hidden", what redaction hid, it may be any.
+	// whose body nobody read, "greylist" where the store was not asked, or "check "
+	// and the name of one that nobody made. The verdict then is the one so far. Of
+	// "hidden", what redaction hid, it may be any.
 	Lacking []string
 }
 
@@ -40,6 +41,9 @@ const hidden = "hidden"
 // verdict.
 func Replay(p *policy.Policy, r *Record) Replayed {
 	j := replay{p: p, set: fact.Set{Now: r.Facts.Now, Conn: r.Facts.Conn}, redacted: r.Redacted}
+	if r.Early != nil {
+		j.set.Conn = *r.Early
+	}
 	for _, stage := range []mail.Stage{mail.StageConnect, mail.StageHelo} {
 		if d := j.decide(stage); refusal(d.Verdict) || d.Verdict == policy.Accept {
 			j.settle(d)
@@ -49,7 +53,7 @@ func Replay(p *policy.Policy, r *Record) Replayed {
 	if !r.Facts.Txn.MailFrom.Known() {
 		return j.lacks("content")
 	}
-	j.set.Txn = r.Facts.Txn
+	j.set.Conn, j.set.Txn = r.Facts.Conn, r.Facts.Txn
 	j.set.Txn.Greylist = fact.Fact[fact.Greylist]{} // asked for at the end of the header
 	if d := j.decide(mail.StageMail); d.Verdict != policy.Continue {
 		j.settle(d)
@@ -75,6 +79,11 @@ func (j *replay) decide(stage mail.Stage) policy.Decision {
 	j.out.Asked++
 	if j.redacted && j.p.Undecided(&j.set) {
 		j.lacks(hidden)
+	}
+	for _, check := range j.p.Checks(stage) {
+		if unmade(check, &j.set) && j.p.Hangs(check, &j.set) {
+			j.lacks("check " + check)
+		}
 	}
 	d := j.p.Decide(&j.set)
 	if d.Greylist {
@@ -122,7 +131,9 @@ func (j *replay) recipients(r *Record) bool {
 	}
 	j.set.Rcpt, j.out.Apart = fact.Rcpt{}, t.Apart
 	if len(t.Rcpts) > 0 && exempts == len(t.Rcpts) {
-		j.settle(spared)
+		if r.Facts.Txn.From.State != fact.Absent { // it is exempt from the header on
+			j.settle(spared)
+		}
 		return false
 	}
 	return len(t.Rcpts) > 0
@@ -171,12 +182,12 @@ func rcpts(r *Record) []answered {
 // content judges what was sent after DATA.
 func (j *replay) content(r *Record) Replayed {
 	if r.Facts.Txn.From.State == fact.Absent {
-		return j.lacks("content")
+		return j.unsent(r)
 	}
 	j.set.Txn.Greylist = r.Facts.Txn.Greylist
 	for _, stage := range []mail.Stage{mail.StageHeader, mail.StageMessage} {
 		if stage == mail.StageMessage && !r.Facts.Txn.Size.Known() {
-			return j.lacks("content")
+			return j.unsent(r)
 		}
 		if stage == mail.StageMessage && j.lacksLinks() {
 			j.lacks("links")
@@ -185,11 +196,52 @@ func (j *replay) content(r *Record) Replayed {
 		if d.Verdict != policy.Continue {
 			j.settle(d)
 		}
-		if refusal(d.Verdict) || d.Verdict == policy.Accept {
+		if d.Verdict == policy.Discard || refusal(d.Verdict) || d.Verdict == policy.Accept {
 			break
 		}
 	}
 	return j.out
+}
+
+// unsent ends where the record does. Who was refused might have sent more; who was
+// not has left by himself.
+func (j *replay) unsent(r *Record) Replayed {
+	if r.Verdict == policy.Discard || refusal(r.Verdict) || len(j.out.Rcpts) > 0 {
+		return j.lacks("content")
+	}
+	return j.out
+}
+
+// unmade tells whether a check could have been made, and was not.
+func unmade(check string, s *fact.Set) bool {
+	c, t := &s.Conn, &s.Txn
+	name := c.HeloIs.Value == "ok"
+	none := func(f fact.Fact[[]fact.ListHit]) bool { return f.State == fact.Absent }
+	switch check {
+	case "iprev":
+		return c.Iprev.State == fact.Absent && c.IP.Known()
+	case "dnsbl":
+		return none(c.DNSBL) && c.IP.Known()
+	case "dnsbl_name":
+		return none(c.DNSBLName) && c.IP.Known()
+	case "dnsbl_helo":
+		return none(c.DNSBLHelo) && name
+	case "helo_dns":
+		return c.HeloDNS.State == fact.Absent && name
+	case "spf_helo":
+		return c.SPFHelo.State == fact.Absent && c.Helo.Known()
+	case "spf":
+		return t.SPF.State == fact.Absent && t.MailFrom.Known()
+	case "dnsbl_mail_from":
+		return none(t.DNSBLFrom) && t.MailFrom.Known() && !t.MailFrom.Value.IsNull()
+	case "dnsbl_header_from":
+		return none(t.DNSBLHeader) && t.From.Known()
+	case "dnsbl_dkim":
+		return none(t.DNSBLDKIM) && t.DKIM.Known()
+	case "rates":
+		return s.Rcpt.To.Known() && s.Rcpt.Rates.State == fact.Absent
+	}
+	return false
 }
 
 // lacksLinks tells whether a rule may want to know what nobody looked for.

@@ -60,6 +60,7 @@ type evaluation struct {
 	brought marks // of these, what hangs on the recipient and is asked for after RCPT
 
 	redacted bool // what is personal may have been anything
+	recorded bool // what is not absent is settled
 }
 
 // Decide judges the facts by the rules of s.Stage. When the decision says

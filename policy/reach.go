@@ -35,6 +35,19 @@ func (p *Policy) Undecided(s *fact.Set) bool {
 	})
 }
 
+// Hangs tells whether a rule of s.Stage that reads a check's facts could go either
+// way, all that is absent from a record being open.
+func (p *Policy) Hangs(check string, s *fact.Set) bool {
+	e := evaluation{set: s, recorded: true}
+	return slices.ContainsFunc(p.stages[s.Stage], func(r *program) bool {
+		if r.rule.Mode == Off || !slices.Contains(r.checks, check) {
+			return false
+		}
+		least, most := e.bounds(&r.when)
+		return least != most
+	})
+}
+
 // bounds gives the least and the most that a condition can come to when all is
 // known. A fact that has not been found may turn out either way, and so may marks and
 // what sums several facts.
@@ -42,7 +55,8 @@ func (e *evaluation) bounds(n *node) (least, most Truth) {
 	switch n.op {
 	case opLeaf:
 		f := &n.leaf.field
-		settled := f.Get != nil && f.Stage <= e.set.Stage && (f.Check == "" || f.Check == "header" || e.redacted)
+		settled := f.Get != nil && f.Stage <= e.set.Stage && (f.Check == "" || f.Check == "header" || e.redacted ||
+			e.recorded && f.Get(e.set).State != fact.Absent)
 		if !settled || e.redacted && f.Personal && f.Get(e.set).State == fact.Known {
 			return False, True
 		}

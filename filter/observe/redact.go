@@ -146,7 +146,7 @@ func (d *redaction) from(f fact.From) fact.From {
 	return f
 }
 
-// walk makes all lists the record's own and changes the strings for which treat
+// walk makes all lists and pointers the record's own and changes the strings for which treat
 // gives a function. Fields are known by their name, so that a fact that is added
 // is not forgotten.
 func (d *redaction) walk(v reflect.Value, treat treatment) {
@@ -161,6 +161,14 @@ func (d *redaction) walk(v reflect.Value, treat treatment) {
 		for i := range v.Len() {
 			d.walk(v.Index(i), treat)
 		}
+	case reflect.Pointer:
+		if v.IsNil() {
+			return
+		}
+		own := reflect.New(v.Type().Elem())
+		own.Elem().Set(v.Elem())
+		v.Set(own)
+		d.walk(own.Elem(), treat)
 	case reflect.Struct:
 		for i := range v.NumField() {
 			f := v.Field(i)

@@ -80,6 +80,9 @@ func (p personal) plant(v reflect.Value, path string) {
 		for i := range v.Len() {
 			p.plant(v.Index(i), path)
 		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		p.plant(v.Elem(), strings.Replace(path, "Early", "Facts.Conn", 1))
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if v.Field(i).CanSet() {

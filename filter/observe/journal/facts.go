@@ -43,6 +43,8 @@ func decodeFacts(b []byte, r *filter.Record) error {
 			return json.Unmarshal(value, &r.Redacted)
 		case "facts":
 			return json.Unmarshal(value, &r.Facts)
+		case "early":
+			return json.Unmarshal(value, &r.Early)
 		case "decisions":
 			return elements(value, func(d []byte) error { return decodeRecipient(d, r) })
 		}

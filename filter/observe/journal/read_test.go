@@ -229,7 +229,7 @@ func TestReadWhileWriting(t *testing.T) {
 
 // facts is what ReadFacts keeps of a record.
 func facts(r filter.Record) filter.Record {
-	out := filter.Record{Ref: r.Ref, Start: r.Start, Facts: r.Facts, Verdict: r.Verdict, Settings: r.Settings, Redacted: r.Redacted}
+	out := filter.Record{Ref: r.Ref, Start: r.Start, Facts: r.Facts, Early: r.Early, Verdict: r.Verdict, Settings: r.Settings, Redacted: r.Redacted}
 	for _, d := range r.Decisions {
 		if d.Recipient != "" {
 			out.Decisions = append(out.Decisions, filter.Decided{Decision: policy.Decision{Verdict: d.Verdict}, Recipient: d.Recipient, Rcpt: d.Rcpt})

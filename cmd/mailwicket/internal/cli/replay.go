@@ -149,6 +149,9 @@ func settingWords(name string) string {
 }
 
 func lackingWords(what string) string {
+	if check, ok := strings.CutPrefix(what, "check "); ok {
+		return "the new rules ask for the check " + check + ", which was not made: what it would find is not known, the verdict is the one without it"
+	}
 	switch what {
 	case "content":
 		return "the new rules would let them go on, but their content was never sent: what then would be decided is not known"

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"mailwicket/filter"
+	"mailwicket/filter/dns/dnstest"
 	"mailwicket/filter/fact"
 	"mailwicket/filter/mail"
 	"mailwicket/policy"
@@ -128,6 +131,94 @@ func TestLacking(t *testing.T) {
 	got = run(t, "rules:\n  - {name: grey, when: {client.trusted: false}, do: greylist}\n", time.Time{}, files)
 	if want := []Count{{"greylist", 2}, {"content", 1}}; !slices.Equal(got.Lacking, want) {
 		t.Errorf("lacking %v, want %v", got.Lacking, want)
+	}
+}
+
+// dialogue is a session with an engine that has these rules, and what it is told.
+func dialogue(t *testing.T, text string, env filter.Envelope) (*filter.Session, *kept) {
+	z, err := dnstest.Parse("zone", strings.NewReader(fmt.Sprintf(zone, "")))
+	check(t, err)
+	told := &kept{}
+	ctx := context.Background()
+	s := filter.NewEngine(filter.Config{Policy: rules(t, text), Resolver: z.Resolver(), Defers: filter.NewDefers(), TrustLogin: true,
+		OnError: policy.Tempfail, DKIMMax: 8, Net4: 24, Net6: 64, HeaderBytes: 256 << 10, HeaderFields: 1000, CheckTimeout: time.Minute,
+		Now: time.Now, NewRef: func() string { return "R1-REF" }, Log: slog.New(slog.DiscardHandler), Observer: told}).Open(ctx)
+	s.Connect(ctx, mail.Conn{Addr: netip.MustParseAddr("203.0.113.7"), Port: 25000, HostName: "mail.sender.example", MTAName: "mx.our.example"})
+	s.Helo(ctx, "mail.sender.example", mail.TLS{})
+	s.Mail(ctx, "<x@sender.example>", env)
+	s.Rcpt(ctx, "<postmaster@our.example>")
+	return s, told
+}
+
+// send sends a message until it is refused, and ends the session.
+func send(s *filter.Session) {
+	defer s.Close()
+	ctx := context.Background()
+	s.Header("From", " x@sender.example")
+	s.Header("Subject", " bad")
+	if a := s.EndOfHeader(ctx, ""); a.Verdict >= policy.Discard {
+		return
+	}
+	s.Body(ctx, []byte("hello\r\n"))
+	s.EndOfMessage(ctx, "")
+}
+
+const (
+	never  = "rules:\n  - {name: never, when: {header.subject: never}, do: reject}\n"
+	spared = "rules:\n  - {name: pm, when: {rcpt.address: postmaster@our.example}, do: accept}\n"
+	early  = "rules:\n  - {name: a, stage: connect, when: {iprev.result: pass}, do: accept}\n  - {name: b, when: {mail_from.domain: sender.example}, do: reject}\n"
+	thrown = "rules:\n  - {name: d, when: {header.subject: bad}, do: discard}\n  - {name: big, when: {message.size: {ge: 1}}, do: reject}\n"
+)
+
+// TestSameRules: however a session ends, the rules that judged it judge it the same
+// again, and lack nothing.
+func TestSameRules(t *testing.T) {
+	for _, text := range []string{never, spared, early, thrown} {
+		for _, env := range []filter.Envelope{{}, {AuthUser: "joe"}} {
+			for name, end := range map[string]func(*filter.Session){"sends": send, "hangs up": (*filter.Session).Close} {
+				s, told := dialogue(t, text, env)
+				end(s)
+				got := run(t, text, time.Time{}, keep(t, told.records))
+				if len(told.records) != 1 || got.Changed > 0 || got.Rcpts > 0 || len(got.Lacking) > 0 {
+					t.Errorf("%s, by %q, %s: %+v", text, env.AuthUser, name, got)
+				}
+			}
+		}
+	}
+}
+
+// TestDiscardEnds: no rule is asked about a message that was thrown away.
+func TestDiscardEnds(t *testing.T) {
+	s, told := dialogue(t, never, filter.Envelope{})
+	send(s)
+	got := run(t, thrown, time.Time{}, keep(t, told.records))
+	if len(got.Changes) != 1 || got.Changes[0].New != policy.Discard {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestUnmade: where new rules hang on what no rule asked for before, it is said.
+func TestUnmade(t *testing.T) {
+	s, told := dialogue(t, never, filter.Envelope{})
+	send(s)
+	files := keep(t, told.records)
+	for when, want := range map[string]string{
+		"{dnsbl.zones: bl}":                           "check dnsbl",
+		"{not: {dnsbl.zones: bl}}":                    "check dnsbl",
+		"{helo.dns: forward}":                         "check helo_dns",
+		"{rates.exceeded: r}":                         "check rates",
+		"{spf.result: fail, dnsbl.zones: bl}":         "", // SPF passed, whatever the zone says
+		"{any: [{spf.result: pass}, {helo.dns: none}]}": "",
+		"{spf.result: pass, dnsbl.mail_from: bl}":     "check dnsbl_mail_from",
+	} {
+		got := run(t, "rules:\n  - {name: r, when: "+when+", do: reject}\n", time.Time{}, files)
+		var lacking []string
+		for _, l := range got.Lacking {
+			lacking = append(lacking, l.Name)
+		}
+		if strings.Join(lacking, " ") != want {
+			t.Errorf("%s: lacking %q, want %q", when, lacking, want)
+		}
 	}
 }
 
