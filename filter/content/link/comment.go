@@ -76,7 +76,7 @@ func (h *HTML) inComment(p []byte) {
 		h.decl, p = append(h.decl, lower(p[0])), p[1:]
 		if string(h.decl) == condition && !h.inner {
 			h.cond = NewHTML(h.f)
-			h.cond.inner, h.cond.state = true, bogusComment // up to the ">" of the condition
+			h.cond.inner, h.cond.depth, h.cond.state = true, h.depth, bogusComment // up to the ">" of the condition
 		}
 	}
 	if h.cond != nil {

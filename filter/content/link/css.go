@@ -11,6 +11,7 @@ import (
 type css struct {
 	f     *Found
 	tail  []byte // the last bytes outside of a URL, lower case
+	rule  byte   // what has come behind @import
 	open  bool   // inside of one
 	begun bool   // something but white space has come
 	quote byte   // around it; 0 without
@@ -19,6 +20,29 @@ type css struct {
 }
 
 const importRule = "@import"
+
+// What has come behind @import: white space and comments may (CSS Syntax, 4.3.2).
+const (
+	noRule = iota
+	ruleOpen
+	ruleSlash
+	ruleComment
+	ruleStar
+)
+
+func nextRule(at, c byte) byte {
+	switch {
+	case at == ruleOpen && isSpace(c), at == ruleStar && c == '/':
+		return ruleOpen
+	case at == ruleOpen && c == '/':
+		return ruleSlash
+	case at >= ruleComment && c == '*':
+		return ruleStar
+	case at == ruleSlash && c == '*', at >= ruleComment:
+		return ruleComment
+	}
+	return noRule
+}
 
 // Write takes text.
 func (s *css) Write(p []byte) {
@@ -43,22 +67,24 @@ func (s *css) read(p []byte) (n int, whole bool) {
 		switch {
 		case c == '(' && bytes.HasSuffix(s.tail, []byte("url")):
 			s.start()
-		case quoted && bytes.HasSuffix(s.tail, []byte(importRule)):
+		case quoted && s.rule == ruleOpen:
 			s.start()
 			s.begun, s.quote = true, c
-		case isSpace(c) && bytes.HasSuffix(s.tail, []byte(importRule)): // stands before the quote
 		default:
 			if len(s.tail) == len(importRule) {
 				s.tail = append(s.tail[:0], s.tail[1:]...)
 			}
 			s.tail = append(s.tail, lower(c))
+			if s.rule = nextRule(s.rule, c); string(s.tail) == importRule {
+				s.rule = ruleOpen
+			}
 		}
 	}
 	return len(p), false
 }
 
 func (s *css) start() {
-	s.open, s.begun, s.quote = true, false, 0
+	s.open, s.begun, s.quote, s.rule = true, false, 0, noRule
 	s.tail, s.value, s.cut = s.tail[:0], s.value[:0], false
 }
 

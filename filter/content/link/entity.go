@@ -12,7 +12,7 @@ import (
 
 // entities decodes character references in text (WHATWG HTML, 13.2.5.72).
 type entities struct {
-	to   *Text
+	to   interface{ Write(p []byte) }
 	held []byte // a reference, as far as it has come
 }
 

@@ -11,7 +11,9 @@ type HTML struct {
 	words *entities // before it
 	raw   *rawText  // inside of script, style and their like
 	cond  *HTML     // inside of a comment that Outlook reads
-	inner bool      // this is cond of another
+	inner bool      // this is cond of another, or stands in one
+	doc   *document // a page that is the value of an attribute
+	depth int       // how many of those this stands in
 
 	state  state
 	tag    []byte // name, lower case, cut
@@ -241,6 +243,9 @@ func (h *HTML) beforeValue(c byte) bool {
 	}
 	h.state, h.value, h.cut, h.quote = inValue, h.value[:0], false, 0
 	h.wanted = !h.end && holdsLinks(string(h.tag), string(h.attr))
+	if string(h.attr) == "srcdoc" && !h.end && h.depth < maxDepth {
+		h.doc = newDocument(h)
+	}
 	if c == '"' || c == '\'' {
 		h.quote = c
 		return true
@@ -259,6 +264,9 @@ func (h *HTML) inValue(p []byte) []byte {
 	piece := p
 	if end >= 0 {
 		piece = p[:end]
+	}
+	if h.doc != nil {
+		h.doc.words.Write(piece)
 	}
 	if h.wanted {
 		if room := maxURL - len(h.value); len(piece) > room {
@@ -288,6 +296,8 @@ func holdsLinks(tag, attr string) bool {
 	case "href", "src", "action", "formaction", "background", "poster", "data", "longdesc", "lowsrc", "dynsrc", "ping",
 		"xlink:href", "o:href", "srcset", "imagesrcset", "style":
 		return true
+	case "values", "to", "from", "by": // SVG gives a link its target by them
+		return tag == "animate" || tag == "set"
 	case "content":
 		return tag == "meta"
 	case "value":
@@ -298,6 +308,10 @@ func holdsLinks(tag, attr string) bool {
 
 // endValue takes the value that has been read.
 func (h *HTML) endValue() {
+	if h.doc != nil {
+		h.doc.end()
+		h.doc = nil
+	}
 	if !h.wanted {
 		return
 	}
@@ -313,12 +327,11 @@ func (h *HTML) endValue() {
 			s.End()
 		}
 	case "content":
-		if i := bytes.Index(bytes.ToLower(v), []byte("url")); i >= 0 {
-			target := bytes.TrimLeft(v[i+3:], " \t\r\n\f=")
-			h.f.Reference(bytes.Trim(target, `"'`), h.cut)
+		if target, ok := refresh(v); ok {
+			h.f.Reference(target, h.cut)
 		}
-	case "srcset", "imagesrcset":
-		for _, u := range bytes.FieldsFunc(v, func(r rune) bool { return r <= ' ' || r == ',' }) {
+	case "srcset", "imagesrcset", "values":
+		for _, u := range bytes.FieldsFunc(v, func(r rune) bool { return r <= ' ' || r == ',' || r == ';' }) {
 			if bytes.IndexByte(u, '/') >= 0 || bytes.IndexByte(u, '\\') >= 0 {
 				h.f.Reference(u, false)
 			}
