@@ -424,6 +424,25 @@ func TestOwnOutOfService(t *testing.T) {
 	})
 }
 
+// What was told of an own address is not told again after a reload.
+func TestOwnCarry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, zones(t)[:1], world, nil)
+		addrs := []netip.Addr{addr("192.0.2.1"), addr("192.0.2.99")}
+		o := NewOwn(b.Book, addrs, 0)
+		run(t, o.Run)
+		synctest.Wait()
+		next := NewOwn(b.Book, addrs[:1], 0)
+		next.Carry(o)
+		next.Carry(nil)
+		run(t, next.Run)
+		synctest.Wait()
+		if n := strings.Count(strings.Join(b.logged(), "\n"), "own address was listed"); n != 1 || !next.Status()[0].Listed || len(next.Status()) != 1 {
+			t.Errorf("told %d times, %+v", n, next.Status())
+		}
+	})
+}
+
 // A zone that lists everything lists us too, and nobody is to believe it.
 func TestOwnInBadZone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

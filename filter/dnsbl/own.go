@@ -3,6 +3,7 @@ package dnsbl
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -49,6 +50,21 @@ func NewOwn(b *Book, addrs []netip.Addr, every time.Duration) *Own {
 		}
 	}
 	return o
+}
+
+// Carry takes over what zones said of the same addresses, so that a reload of the
+// configuration neither asks nor tells it again. It is called before Run; old stays
+// usable.
+func (o *Own) Carry(old *Own) {
+	if old == nil {
+		return
+	}
+	for _, s := range old.Status() {
+		i := slices.IndexFunc(o.found, func(f OwnStatus) bool { return f.Addr == s.Addr && f.Zone == s.Zone })
+		if i >= 0 {
+			o.found[i] = s
+		}
+	}
 }
 
 // Run looks the addresses up until ctx ends.

@@ -197,3 +197,27 @@ func TestRunEnds(t *testing.T) {
 		t.Errorf("%d records", len(got))
 	}
 }
+
+// TestCutWhileFull: who frees a full disk by cutting the open file finds no bytes in
+// it that nobody wrote.
+func TestCutWhileFull(t *testing.T) {
+	for cut, want := range map[bool]string{false: "whole\n", true: "to"} {
+		dir := t.TempDir()
+		w := &writer{c: config(dir, &clock{t: noon}, &counter{})}
+		check(t, w.append([]byte("whole\n")))
+		name := w.name
+		if cut {
+			check(t, os.Truncate(name, 0))
+		}
+		n, err := w.f.Write([]byte("to")) // the beginning of "torn": then the disk was full
+		check(t, err)
+		w.undo(n)
+		if cut != (w.f == nil) {
+			t.Errorf("cut %v: the file is open: %v", cut, w.f != nil)
+		}
+		if got, err := os.ReadFile(name); err != nil || string(got) != want {
+			t.Errorf("cut %v: %q, %v", cut, got, err)
+		}
+		w.close()
+	}
+}

@@ -109,9 +109,14 @@ func (w *writer) append(b []byte) error {
 
 // undo takes the beginning of a line back, so that the file can be used further
 // when the disk has room again. A new file for each attempt would fill it with
-// empty ones.
+// empty ones. Where the file does not end where we wrote, somebody has cut it, to
+// free the disk: then the next line goes to another.
 func (w *writer) undo(written int) {
-	if written > 0 && w.f.Truncate(w.size) != nil {
+	if written == 0 {
+		return
+	}
+	end := w.size + int64(written)
+	if st, err := w.f.Stat(); err != nil || st.Size() != end || w.f.Truncate(w.size) != nil {
 		w.close()
 	}
 }

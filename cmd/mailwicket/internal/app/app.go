@@ -80,6 +80,7 @@ type inForce struct {
 	hashes  []byte // the secret of what is counted
 	lists   *list.Book
 	zones   *dnsbl.Book // nil without
+	own     *dnsbl.Own  // nil without own addresses
 	rates   *limit.Rates
 	replays *limit.Replays
 	engine  *filter.Engine

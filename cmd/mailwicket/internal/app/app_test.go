@@ -237,7 +237,7 @@ func TestListsDegrade(t *testing.T) {
 func TestRemovedIsForgotten(t *testing.T) {
 	dir := t.TempDir()
 	const broken = "lists: [{name: gone, type: domain, url: \"http://127.0.0.1:9/x\", apply: [mail_from]}]\n" +
-		"dnsbl: [{zone: zone.example, type: ip, codes: {\"127.0.0.2\": listed}}]\n"
+		"dnsbl: [{zone: zone.example, type: ip, codes: {\"127.0.0.2\": listed}}]\nreputation: {own_ips: [203.0.113.7]}\n"
 	load := atomic.Pointer[func() (*config.Config, []policy.Problem)]{}
 	first, second := parse(t, dir, broken), parse(t, dir, "")
 	load.Store(&first)
@@ -253,6 +253,7 @@ func TestRemovedIsForgotten(t *testing.T) {
 			t.Errorf("%s is not shown: %+v", n, a.board.status())
 		}
 	}
+	a.metrics.OwnListed.WithLabelValues("203.0.113.7", "zone.example").Set(1) // as the zone would say
 	load.Store(&second)
 	if err := a.Reload(); err != nil {
 		t.Fatal(err)
@@ -268,7 +269,8 @@ func TestRemovedIsForgotten(t *testing.T) {
 	}
 	for _, f := range families {
 		for _, m := range f.Metric {
-			if s := m.String(); strings.Contains(s, `"gone"`) || strings.HasSuffix(f.GetName(), "_degraded") && strings.Contains(s, "zone.example") {
+			if s := m.String(); strings.Contains(s, `"gone"`) || strings.Contains(s, "203.0.113.7") ||
+				strings.HasSuffix(f.GetName(), "_degraded") && strings.Contains(s, "zone.example") {
 				t.Errorf("%s is still measured: %s", f.GetName(), s)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"mailwicket/cmd/mailwicket/internal/config/ruleset"
 	"mailwicket/filter"
 	"mailwicket/filter/dmarc"
+	"mailwicket/filter/dnsbl"
 	"mailwicket/policy"
 )
 
@@ -98,11 +99,17 @@ func (a *App) taken() {
 // carry gives next what old has learned: sets of lists, health of zones, and
 // counts where neither what is counted nor the secret changed.
 func (a *App) carry(next, old *inForce) {
+	if r := next.config.Reputation; next.zones != nil && len(r.OwnIPs) > 0 {
+		next.own = dnsbl.NewOwn(next.zones, r.OwnIPs, r.Every.Std())
+	}
 	limits, window := next.config.Limits(), next.config.DKIM.ReplayWindow.Std()
 	if old != nil {
 		next.lists.Carry(old.lists)
 		if next.zones != nil {
 			next.zones.Carry(old.zones)
+		}
+		if next.own != nil {
+			next.own.Carry(old.own)
 		}
 		same := bytes.Equal(next.hashes, old.hashes)
 		if same && reflect.DeepEqual(limits, old.config.Limits()) {

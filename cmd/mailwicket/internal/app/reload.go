@@ -70,6 +70,22 @@ func (a *App) forget(old, now *inForce) {
 			a.metrics.ForgetList(l.Name)
 		}
 	}
+	for _, o := range old.ownPairs() {
+		if !slices.Contains(now.ownPairs(), o) {
+			a.metrics.OwnListed.DeleteLabelValues(o[:]...)
+		}
+	}
+}
+
+// ownPairs are the labels under which own addresses are told.
+func (l *inForce) ownPairs() (pairs [][2]string) {
+	if l.own == nil {
+		return nil
+	}
+	for _, s := range l.own.Status() {
+		pairs = append(pairs, [2]string{s.Addr.String(), s.Zone})
+	}
+	return pairs
 }
 
 // dependencies are the names under which lists and zones are on the board.

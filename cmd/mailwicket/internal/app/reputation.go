@@ -99,8 +99,8 @@ func (a *App) watch(ctx context.Context, l *inForce) {
 		return
 	}
 	a.watchers.Go(func() { l.zones.Run(ctx) })
-	if r := l.config.Reputation; len(r.OwnIPs) > 0 {
-		a.watchers.Go(func() { dnsbl.NewOwn(l.zones, r.OwnIPs, r.Every.Std()).Run(ctx) })
+	if l.own != nil {
+		a.watchers.Go(func() { l.own.Run(ctx) })
 	}
 }
 

@@ -187,8 +187,8 @@ func (c checkCmd) print(w io.Writer, r *filter.Record, plan filter.Plan) error {
 		if err := printJSON(w, out); err != nil {
 			return err
 		}
-	} else {
-		story.Write(w, r, story.Options{Headers: headers})
+	} else if err := tell(w, r, story.Options{Headers: headers}); err != nil {
+		return err
 	}
 	switch r.Verdict {
 	case policy.Reject, policy.Discard:

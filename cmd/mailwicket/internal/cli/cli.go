@@ -45,7 +45,7 @@ type commands struct {
 	Dnsbl       dnsblCmd       `cmd:"" name:"dnsbl" help:"See DNS lists."`
 	Config      configCmd      `cmd:"" help:"Check, show and explain the configuration."`
 	Doctor      doctorCmd      `cmd:"" help:"Examine the installation: what is wrong, by which evidence, and what to change."`
-	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running server's /healthz (for containers)."`
+	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running server's /readyz (for containers)."`
 	Version     versionCmd     `cmd:"" help:"Print version and build."`
 }
 

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -540,5 +541,22 @@ func TestTakenPort(t *testing.T) {
 	status, _, errs = run("serve", "--data-dir", "/proc/nothing")
 	if status != 1 || !strings.Contains(errs, "data_dir") || strings.Count(errs, "\n") != 1 {
 		t.Errorf("status %d: %s", status, errs)
+	}
+}
+
+// full is a disk without room.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// TestFullDisk: what could not be printed is no success.
+func TestFullDisk(t *testing.T) {
+	for _, args := range [][]string{{"check", write(t, "m.eml", good), "--ip", "192.0.2.10", "--helo", "mail.shop.example", "--from", "a@shop.example",
+		"--rcpt", "b@home.example", "--zone", write(t, "zone", zone)}, {"config", "show"}} {
+		var e bytes.Buffer
+		status := Main(args, Streams{In: strings.NewReader(""), Out: full{}, Err: &e, Stop: context.Background()})
+		if status != 1 || !strings.Contains(e.String(), "no space left") {
+			t.Errorf("%s: status %d, %s", args[0], status, &e)
+		}
 	}
 }

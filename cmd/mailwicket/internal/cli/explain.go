@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -28,8 +30,15 @@ func (c explainCmd) Run(s Streams) error {
 	if c.JSON {
 		return printJSON(s.Out, r)
 	}
-	story.Write(s.Out, r, story.Options{Now: time.Now(), Brief: c.Brief})
-	return nil
+	return tell(s.Out, r, story.Options{Now: time.Now(), Brief: c.Brief})
+}
+
+// tell prints a story, whole or not at all.
+func tell(w io.Writer, r *filter.Record, o story.Options) error {
+	var b bytes.Buffer
+	story.Write(&b, r, o)
+	_, err := w.Write(b.Bytes())
+	return err
 }
 
 func (c explainCmd) find() (*filter.Record, error) {

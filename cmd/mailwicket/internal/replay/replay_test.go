@@ -203,13 +203,13 @@ func TestUnmade(t *testing.T) {
 	send(s)
 	files := keep(t, told.records)
 	for when, want := range map[string]string{
-		"{dnsbl.zones: bl}":                           "check dnsbl",
-		"{not: {dnsbl.zones: bl}}":                    "check dnsbl",
-		"{helo.dns: forward}":                         "check helo_dns",
-		"{rates.exceeded: r}":                         "check rates",
-		"{spf.result: fail, dnsbl.zones: bl}":         "", // SPF passed, whatever the zone says
+		"{dnsbl.zones: bl}":                             "check dnsbl",
+		"{not: {dnsbl.zones: bl}}":                      "check dnsbl",
+		"{helo.dns: forward}":                           "check helo_dns",
+		"{rates.exceeded: r}":                           "check rates",
+		"{spf.result: fail, dnsbl.zones: bl}":           "", // SPF passed, whatever the zone says
 		"{any: [{spf.result: pass}, {helo.dns: none}]}": "",
-		"{spf.result: pass, dnsbl.mail_from: bl}":     "check dnsbl_mail_from",
+		"{spf.result: pass, dnsbl.mail_from: bl}":       "check dnsbl_mail_from",
 	} {
 		got := run(t, "rules:\n  - {name: r, when: "+when+", do: reject}\n", time.Time{}, files)
 		var lacking []string
