@@ -110,7 +110,8 @@ type Book struct {
 	lists []*list
 	at    map[Point][]*list
 
-	mu sync.Mutex // held while lists are read, never by lookups
+	// Held while lists are read, never by lookups; edits for those in Redis, after mu.
+	mu, edits sync.Mutex
 }
 
 // list is one list with the set that is in force.
@@ -121,7 +122,7 @@ type list struct {
 	shared *live.List              // of one in Redis
 	live   atomic.Pointer[content] // nil before the first success
 
-	tried version // the last one that was read, guarded by the Book's mutex
+	tried version // the last one that was read, guarded by the Book's mutexes
 	err   atomic.Pointer[failure]
 
 	trouble atomic.Pointer[failure] // of a feed or Redis; nil where nothing has been told
@@ -186,6 +187,7 @@ func (b *Book) Carry(old *Book) {
 		for _, o := range old.lists {
 			if l.sameSource(o, b.o.Redis == old.o.Redis) {
 				l.live.Store(o.live.Load())
+				l.err.Store(o.err.Load()) // so that its end is told
 				l.adopt(o)
 			}
 		}

@@ -41,11 +41,21 @@ func (b *Book) load(ctx context.Context, retry bool) error {
 		if ctx.Err() != nil {
 			return errors.Join(append(errs, ctx.Err())...)
 		}
-		if err := b.refresh(ctx, l, retry); err != nil {
+		if err := b.current(ctx, l, retry); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// current brings one list up to date. Those in Redis are small, and their edits are
+// not to wait until a large file has been read: they have a lock of their own.
+func (b *Book) current(ctx context.Context, l *list, retry bool) error {
+	if l.shared != nil {
+		b.edits.Lock()
+		defer b.edits.Unlock()
+	}
+	return b.refresh(ctx, l, retry)
 }
 
 // refresh brings one list up to date.
@@ -56,7 +66,9 @@ func (b *Book) refresh(ctx context.Context, l *list, retry bool) error {
 	}
 	old := l.live.Load()
 	if old != nil && old.version == v {
-		l.err.Store(nil)
+		if l.err.Swap(nil) != nil {
+			b.loaded(l, old) // it was away, and is back as it was
+		}
 		return nil
 	}
 	if f := l.err.Load(); f != nil && l.tried == v && !retry {
@@ -66,6 +78,9 @@ func (b *Book) refresh(ctx context.Context, l *list, retry bool) error {
 	if err != nil {
 		if ctx.Err() != nil {
 			return err
+		}
+		if _, ok := errors.AsType[*fs.PathError](err); ok {
+			v = "" // of permissions, say, no version tells that they have changed
 		}
 		return b.failed(l, v, err)
 	}

@@ -55,9 +55,13 @@ func (b *Book) fetched(ctx context.Context, l *list, o feed.Outcome) {
 
 // followed notes how a feed or a list in Redis does, and reads what has changed.
 func (b *Book) followed(ctx context.Context, l *list, err error) {
-	b.mu.Lock()
-	_ = b.refresh(ctx, l, false) // told to log and observer
-	b.mu.Unlock()
+	if l.shared == nil {
+		b.mu.Lock()
+	}
+	_ = b.current(ctx, l, false) // told to log and observer
+	if l.shared == nil {
+		b.mu.Unlock()
+	}
 	b.source(l, err)
 }
 

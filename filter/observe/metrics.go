@@ -46,6 +46,7 @@ type Metrics struct {
 	ListErrors    *prometheus.CounterVec
 	ListFetches   *prometheus.CounterVec // list, result
 	ListSuccess   *prometheus.GaugeVec   // list
+	ListEvery     *prometheus.GaugeVec   // list
 	DNSBLLookups  *prometheus.CounterVec // zone, outcome
 	OwnListed     *prometheus.GaugeVec   // address, zone
 	RateExceeded  *prometheus.CounterVec // limit
@@ -100,6 +101,7 @@ func New(reg prometheus.Registerer) *Metrics {
 		ListErrors:    f.counters("list_errors_total", "Lists that could not be read; the old one stays.", "list"),
 		ListFetches:   f.counters("list_fetches_total", "Tries to fetch feeds.", "list", "result"),
 		ListSuccess:   f.gauges("list_last_success_timestamp_seconds", "When each feed was last found good, changed or not.", "list"),
+		ListEvery:     f.gauges("list_fetch_interval_seconds", "How often each feed is fetched.", "list"),
 		DNSBLLookups:  f.counters("dnsbl_lookups_total", "Questions to DNS lists for messages.", "zone", "outcome"),
 		OwnListed:     f.gauges("own_address_listed", "1 while a DNS list has an address of reputation.own_ips.", "address", "zone"),
 		RateExceeded:  f.counters("rate_exceeded_total", "Recipients and messages that exceeded a limit.", "limit"),
@@ -228,10 +230,17 @@ func (m *Metrics) Check(name string, st fact.State, result string, took time.Dur
 
 // ForgetList drops the series of a list that is there no more.
 func (m *Metrics) ForgetList(name string) {
-	for _, v := range []*prometheus.GaugeVec{m.ListEntries, m.ListLoaded, m.ListSuccess} {
+	for _, v := range []*prometheus.GaugeVec{m.ListEntries, m.ListLoaded} {
 		v.DeleteLabelValues(name)
 	}
 	m.ListErrors.DeleteLabelValues(name)
+	m.ForgetFeed(name)
+}
+
+// ForgetFeed drops the series of a list that is no feed any more.
+func (m *Metrics) ForgetFeed(name string) {
+	m.ListSuccess.DeleteLabelValues(name)
+	m.ListEvery.DeleteLabelValues(name)
 	m.ListFetches.DeletePartialMatch(prometheus.Labels{"list": name})
 }
 

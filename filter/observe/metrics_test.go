@@ -112,6 +112,7 @@ func used() (*Metrics, *prometheus.Registry) {
 	m.ListErrors.WithLabelValues("l").Inc()
 	m.ListFetches.WithLabelValues("l", "ok").Inc()
 	m.ListSuccess.WithLabelValues("l").Set(1)
+	m.ListEvery.WithLabelValues("l").Set(1)
 	m.DNSBLLookups.WithLabelValues("z", "clean").Inc()
 	m.OwnListed.WithLabelValues("192.0.2.1", "z").Set(1)
 	m.RateExceeded.WithLabelValues("per-user").Inc()

@@ -28,6 +28,9 @@ func (p *Parser) address(b []byte) (why string) {
 		return why
 	}
 	local := string(b[:at])
+	if local == "*" { // as people write "all of them"
+		local = ""
+	}
 	if why = localFault(local); why != "" {
 		return why
 	}

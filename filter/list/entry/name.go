@@ -168,7 +168,7 @@ func isOwn(n []byte) bool {
 		"local", "broadcasthost", "0.0.0.0":
 		return true
 	}
-	return bytes.HasPrefix(n, []byte("ip6-"))
+	return bytes.HasPrefix(n, []byte("ip6-")) && bytes.IndexByte(n, '.') < 0
 }
 
 func isIP(b []byte) bool {

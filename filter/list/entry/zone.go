@@ -63,8 +63,13 @@ func (p *Parser) record(f [][]byte, indented bool) (why string) {
 	kind := strings.ToUpper(string(f[t]))
 	data := f[t+1:]
 	p.paren = unclosed(data)
-	if indented || t == 0 {
+	switch {
+	case indented:
 		return ""
+	case t == 0:
+		return "a record without an owner"
+	case len(data) == 0:
+		return "a record without data"
 	}
 	owner := f[0]
 	lower(owner)
@@ -76,24 +81,20 @@ func (p *Parser) record(f [][]byte, indented bool) (why string) {
 	default:
 		return ""
 	}
-	if len(data) == 0 {
-		return "a record without data"
-	}
-	except := false
+	target := ""
 	if kind == "CNAME" {
-		switch strings.ToLower(string(data[0])) {
-		case "rpz-passthru", "rpz-passthru.":
-			except = true
-		case "rpz-tcp-only", "rpz-tcp-only.":
-			return ""
-		}
+		target = strings.TrimSuffix(strings.ToLower(string(data[0])), ".")
 	}
-	return p.trigger(owner, except)
+	if target == "rpz-tcp-only" {
+		return ""
+	}
+	return p.trigger(owner, target)
 }
 
 // trigger adds the name that an owner stands for. Owners that stand for
-// addresses and name servers have no use here.
-func (p *Parser) trigger(owner []byte, except bool) (why string) {
+// addresses and name servers have no use here. An alias to "rpz-passthru", or, as
+// in old zones, to the name itself, says that the name is not listed.
+func (p *Parser) trigger(owner []byte, target string) (why string) {
 	p.buf = p.absolute(p.buf[:0], owner)
 	name := p.buf
 	if len(p.zone) > 0 {
@@ -113,18 +114,25 @@ func (p *Parser) trigger(owner []byte, except bool) (why string) {
 	case "rpz-ip", "rpz-client-ip", "rpz-nsip", "rpz-nsdname":
 		return ""
 	}
-	return p.add(name, false, except)
+	return p.add(name, false, target == "rpz-passthru" || target == string(name))
 }
 
-// unclosed tells whether a record goes on in the next line (RFC 1035, 5.1).
+// unclosed tells whether a record goes on in the next line (RFC 1035, 5.1). In
+// quotes parentheses are text.
 func unclosed(data [][]byte) bool {
-	open := false
+	open, quoted, escaped := false, false, false
 	for _, d := range data {
 		for _, c := range d {
-			switch c {
-			case '(':
+			switch {
+			case escaped:
+				escaped = false
+			case c == '\\':
+				escaped = true
+			case c == '"':
+				quoted = !quoted
+			case !quoted && c == '(':
 				open = true
-			case ')':
+			case !quoted && c == ')':
 				open = false
 			}
 		}

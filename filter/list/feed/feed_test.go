@@ -907,3 +907,89 @@ func FuzzSource(f *testing.F) {
 		}
 	})
 }
+
+// TestDamagedCopy: what is left of a damaged copy is no measure for the good feed.
+func TestDamagedCopy(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, text(names(100)))
+		f := s.feed(dir, nil)
+		f.Fetch(t.Context())
+		if err := os.WriteFile(f.Path(), []byte(names(5)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		stop := running(s.feed(dir, nil))
+		time.Sleep(time.Minute)
+		if out := stop(); len(out) != 1 || out[0].Result != Fetched {
+			t.Errorf("%v", out)
+		}
+	})
+}
+
+// TestShorterPace: the next try does not wait for the end of a longer pace.
+func TestShorterPace(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, text(names(100)))
+		s.feed(dir, func(c *Config) { c.Every = 30 * 24 * time.Hour }).Fetch(t.Context())
+		stop := running(s.feed(dir, func(c *Config) { c.Every = time.Hour }))
+		time.Sleep(70 * time.Minute)
+		if out := stop(); len(out) == 0 {
+			t.Error("not fetched")
+		}
+	})
+}
+
+// TestConfirmMeanwhile: what is confirmed while a try is under way makes the next one
+// come at once.
+func TestConfirmMeanwhile(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, text(names(100)))
+		f := s.feed(dir, nil)
+		f.Fetch(t.Context())
+		s.set(func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(10 * time.Second)
+			_, _ = io.WriteString(w, names(1000))
+		})
+		stop := running(f)
+		time.Sleep(time.Hour + 10*time.Minute)
+		time.Sleep(time.Until(f.Status().NextTry) + 5*time.Second) // the second try is under way
+		if err := f.Confirm(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if st := f.Status(); st.Err != nil {
+			t.Errorf("%+v", st)
+		}
+		stop()
+	})
+}
+
+// TestNewCanary: the copy in force is judged by a canary that is new, although the
+// feed has not changed.
+func TestNewCanary(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("ETag", `"v1"`)
+			if r.Header.Get("If-None-Match") != "" {
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			_, _ = io.WriteString(w, names(100)+"own.example\n")
+		})
+		s.feed(dir, nil).Fetch(t.Context())
+		with := func(c *Config) { c.Canaries = []string{"own.example"} }
+		for range 2 {
+			if o := s.feed(dir, with).Fetch(t.Context()); !errors.Is(o.Err, ErrCanary) {
+				t.Errorf("%+v", o)
+			}
+		}
+		for _, want := range []Result{Fetched, Unchanged} { // once more by the old checks' word, then as ever
+			if o := s.feed(dir, func(c *Config) { c.Guard = GuardSize }).Fetch(t.Context()); o.Result != want {
+				t.Errorf("%+v, want %s", o, want)
+			}
+		}
+	})
+}

@@ -105,6 +105,9 @@ func (f *Feed) Fetch(ctx context.Context) Outcome {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.note(a, &o, now)
+	if o.Err != nil && f.s.Confirmed != was.Confirmed {
+		f.s.Next = now // it was confirmed while it came
+	}
 	if err := f.save(); err != nil && o.Err == nil {
 		o.Result, o.Err = Failed, fmt.Errorf("state of the feed: %w", err)
 	}
@@ -134,6 +137,7 @@ func (f *Feed) note(a answer, o *Outcome, now time.Time) {
 		if a.changed {
 			f.s.Size, f.s.Entries, f.s.Hash, f.s.FetchedAt = a.size, a.check.entries, a.hash, now
 		}
+		f.s.Checked = f.checks()
 		f.s.ETag, f.s.LastModified = a.etag, a.lastModified
 		f.s.Succeeded, f.s.Failures, f.s.Error = now, 0, ""
 		f.s.Refused, f.s.Confirmed = nil, nil
@@ -224,7 +228,7 @@ func (f *Feed) take(ctx context.Context, cancel context.CancelCauseFunc, resp *h
 		return a, err
 	}
 	a.size, a.hash = int64(size), hex.EncodeToString(hash.Sum(nil))
-	if a.hash == was.Hash {
+	if a.hash == was.Hash && was.Checked == f.checks() {
 		return a, nil
 	}
 	if err := f.judge(&a.check, was); err != nil {

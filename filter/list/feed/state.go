@@ -26,7 +26,8 @@ type state struct {
 	// of the copy
 	Size         int64     `json:"size"`
 	Entries      int       `json:"entries"`
-	Hash         string    `json:"sha256"` // "" where there is no copy
+	Hash         string    `json:"sha256"`            // "" where there is no copy
+	Checked      string    `json:"checked,omitempty"` // hash of the checks that it has passed
 	FetchedAt    time.Time `json:"fetched_at,omitzero"`
 	ETag         string    `json:"etag,omitempty"`
 	LastModified string    `json:"last_modified,omitempty"`
@@ -101,7 +102,18 @@ func (f *Feed) remember() {
 		return
 	}
 	s.Source = fresh.Source
+	if latest := s.Succeeded.Add(scaled(f.c.Every, 1.1)); s.Error == "" && s.Next.After(latest) {
+		s.Next = latest // it was put off by a longer pace
+	}
+	if s.Checked != f.checks() {
+		s.ETag, s.LastModified, s.Next = "", "", time.Time{} // a canary is new, say
+	}
 	f.s = s
+}
+
+// checks tells the checks of two configurations apart.
+func (f *Feed) checks() string {
+	return hashOf(fmt.Sprintf("%s %s %q", f.c.Kind, f.c.Guard, f.c.Canaries))
 }
 
 // save writes the state. The caller holds the mutex.
@@ -135,6 +147,9 @@ func (f *Feed) verify(ctx context.Context) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if fetched := f.s.Entries; fetched > c.entries { // what damage left is no measure alone
+		f.s.Confirmed = &fetched
+	}
 	f.s.ETag, f.s.LastModified, f.s.Hash = "", "", got
 	f.s.Entries, f.s.Size, f.s.Next = c.entries, size, time.Time{}
 	f.o.Log.Warn("copy of feed is not the one that was fetched", slog.String("list", f.c.Name),

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -152,11 +153,15 @@ func (l *List) Remove(ctx context.Context, entries []string) (removed int, err e
 		if err != nil { // a broad entry may be removed by its bare name
 			all, err = entry.Canonical(l.c.Kind, "="+strings.TrimSpace(text))
 		}
-		if err != nil {
-			// What somebody wrote into the store by hand.
-			all = []string{text}
+		if at := strings.LastIndexByte(text, '@'); err != nil && at > 0 { // as it is shown: without quotes
+			all, err = entry.Canonical(l.c.Kind, strconv.Quote(strings.TrimSpace(text[:at]))+text[at:])
 		}
-		names = append(names, all...)
+		if err != nil {
+			all = nil
+		}
+		if names = append(names, all...); !slices.Contains(all, text) {
+			names = append(names, text) // what somebody wrote into the store by hand
+		}
 	}
 	if len(names) == 0 {
 		return 0, ErrNothing

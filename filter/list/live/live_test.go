@@ -345,3 +345,21 @@ func TestDiskFull(t *testing.T) {
 		t.Error(changed, err)
 	}
 }
+
+// TestRemoveAsShown: an entry is removed by the text that lookup shows, and one that
+// somebody wrote by hand by that text.
+func TestRemoveAsShown(t *testing.T) {
+	for _, c := range []struct {
+		kind         entry.Kind
+		stored, said string
+	}{
+		{entry.Address, `"a b"@example.com`, "a b@example.com"}, {entry.Domain, "Evil.Example", "Evil.Example"},
+		{entry.Domain, "evil.example", "*.Evil.Example."}, {entry.Domain, "no entry!", "no entry!"},
+	} {
+		m := &memory{there: true, version: 1, entries: map[string]Entry{c.stored: {Entry: c.stored}}}
+		l := New(Config{Name: "l", Kind: c.kind}, m, nil, nil)
+		if n, err := l.Remove(t.Context(), []string{c.said}); n != 1 || err != nil || len(m.entries) > 0 {
+			t.Errorf("%s: %d removed, %v", c.said, n, err)
+		}
+	}
+}

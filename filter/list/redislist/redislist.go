@@ -39,7 +39,7 @@ const MaxEntries = 100_000
 var (
 	ErrFull       = errors.New("the list is full: at most 100000 entries")
 	ErrReserved   = errors.New("not an entry")
-	ErrIncomplete = errors.New("entries were missing when the list was read")
+	ErrIncomplete = errors.New("entries were missing when the list was read, or given back")
 )
 
 const (
@@ -255,12 +255,17 @@ func (s *Store) editSome(ctx context.Context, list string, put []live.Entry, rem
 	return int(got[0]), int(got[1]), nil
 }
 
-// restoreScript gets a hash that is complete, the list's own, and a version, and
-// makes the one the other where there is none.
+// restoreScript gets a hash, the list's own, a version and the number of entries,
+// and makes the one the other where there is none. Where the hash is not complete,
+// since a server without memory took it or it expired, it answers -1.
 const restoreScript = `
 if redis.call('EXISTS', KEYS[2]) == 1 then
   redis.call('DEL', KEYS[1])
   return 0
+end
+if redis.call('HLEN', KEYS[1]) ~= tonumber(ARGV[2]) then
+  redis.call('DEL', KEYS[1])
+  return -1
 end
 redis.call('HSET', KEYS[1], ':version', ARGV[1])
 redis.call('RENAME', KEYS[1], KEYS[2])
@@ -276,7 +281,7 @@ const restoreLifetime = time.Minute // of what an interrupted restoring leaves
 func (s *Store) Restore(ctx context.Context, list string, entries []live.Entry) error {
 	nonce := rand.Text()
 	key := s.key(list)
-	temp := key + ":" + nonce
+	temp, want := key+":"+nonce, len(entries)
 	for len(entries) > 0 {
 		some := entries[:min(len(entries), maxEdit)]
 		entries = entries[len(some):]
@@ -297,7 +302,11 @@ func (s *Store) Restore(ctx context.Context, list string, entries []live.Entry) 
 			return err
 		}
 	}
-	return s.restore.Run(ctx, s.c, []string{temp, key}, "1-"+nonce).Err()
+	done, err := s.restore.Run(ctx, s.c, []string{temp, key}, "1-"+nonce, want).Int()
+	if err == nil && done < 0 {
+		err = ErrIncomplete
+	}
+	return err
 }
 
 // Times of Watch. Nothing depends on them: State is asked all the time.

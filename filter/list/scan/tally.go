@@ -33,7 +33,7 @@ type Tally struct {
 // Count takes one line in.
 func (t *Tally) Count(number int, raw []byte, l entry.Line) {
 	t.Lines = number
-	t.Filled = t.Filled || len(bytes.TrimSpace(raw)) > 0
+	t.Filled = t.Filled || len(bytes.TrimSpace(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")))) > 0
 	switch {
 	case l.Why != "":
 		t.Bad++

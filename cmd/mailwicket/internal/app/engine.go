@@ -63,7 +63,7 @@ func (a *App) install(ctx context.Context, c *config.Config) error {
 		// Each list has its own state on the board; mail flows without it.
 		a.log.Warn("lists not read", slog.String("error", err.Error()))
 	}
-	a.tellFeeds(next.lists)
+	a.tellFeeds(c, next.lists)
 	ec := engineConfig(c, p)
 	ec.Resolver, ec.Lists, ec.Defers = a.resolver, next.lists, a.defers
 	ec.Greylist = a.store.greylister(c.Greylist)

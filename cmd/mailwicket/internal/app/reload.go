@@ -66,8 +66,12 @@ func (a *App) forget(old, now *inForce) {
 		}
 	}
 	for _, l := range old.config.Lists {
-		if !slices.ContainsFunc(now.config.Lists, func(x config.List) bool { return x.Name == l.Name }) {
+		i := slices.IndexFunc(now.config.Lists, func(x config.List) bool { return x.Name == l.Name && x.Mode != "off" })
+		switch {
+		case i < 0:
 			a.metrics.ForgetList(l.Name)
+		case now.config.Lists[i].URL == "":
+			a.metrics.ForgetFeed(l.Name)
 		}
 	}
 	for _, o := range old.ownPairs() {
@@ -92,6 +96,9 @@ func (l *inForce) ownPairs() (pairs [][2]string) {
 func (l *inForce) dependencies() []string {
 	var names []string
 	for _, x := range l.config.Lists {
+		if x.Mode == "off" {
+			continue
+		}
 		names = append(names, listName(x.Name))
 		if x.File == "" {
 			names = append(names, sourceName(x.Name))

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -25,10 +26,17 @@ func sourceName(list string) string { return "source of list " + list }
 func zoneName(zone string) string   { return "DNS list " + zone }
 
 // tellFeeds shows since when feeds have not been good, also where that was before
-// this start: an alert hangs on it.
-func (a *App) tellFeeds(b *list.Book) {
+// this start, and how often they are fetched: an alert hangs on both.
+func (a *App) tellFeeds(c *config.Config, b *list.Book) {
+	feeds := map[string]bool{}
+	for _, l := range c.ListConfigs() {
+		if l.URL != "" {
+			feeds[l.Name] = true
+			a.metrics.ListEvery.WithLabelValues(l.Name).Set(max(cmp.Or(l.Every, feed.DefaultEvery), feed.MinEvery).Seconds())
+		}
+	}
 	for _, s := range b.Status() {
-		if !s.LastSuccess.IsZero() {
+		if feeds[s.Name] && !s.LastSuccess.IsZero() {
 			a.metrics.ListSuccess.WithLabelValues(s.Name).Set(float64(s.LastSuccess.Unix()))
 		}
 	}
