@@ -61,7 +61,9 @@ func FuzzHTML(f *testing.F) {
 	for _, s := range []string{`<a href="http://a.example">`, `<!--><a href=//b.example>--><!-- x --!>`, `<title><!--</title><a href='//c.example'>`,
 		`<script><!--<script></script>--></script><a href=//d.example>`, `<!--[if x]><a href=//e.example><![endif]-->`, `<a/href="//f.example"/x=y>`,
 		`&lt;a href=http://g.example&gt;&amp;#104;`, `<style>x{a:url("//h.example")}@import '//i.example'</style>`, `<a href=&#x2f;/j.example>`,
-		`<textarea></textareax></textarea/><a href=//k.example>`, `<![CDATA[><a href=//l.example>]]>`, `</a href=//m.example><a =x href=//n.example>`} {
+		`<textarea></textareax></textarea/><a href=//k.example>`, `<![CDATA[><a href=//l.example>]]>`, `</a href=//m.example><a =x href=//n.example>`,
+		"<meta content=\"\xff\xff\xffurl\">", `<meta content="0;url='//o.example">`, `<iframe srcdoc="<iframe srcdoc='&lt;a href=//p.example>'>">`,
+		`<animate values="//q.example;b"><style>@import/*url(*/"//r.example"</style>`} {
 		f.Add(s, uint8(3))
 	}
 	f.Fuzz(func(t *testing.T, text string, n uint8) {

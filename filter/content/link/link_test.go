@@ -110,6 +110,8 @@ func TestHTML(t *testing.T) {
 		{`<svg><a><animate attributeName=href values="http://a.example/;//b.example/x"><set to="http://c.example/" /></a>`, "a.example b.example c.example"},
 		{`<style>@import/**/"//a.example/x"; @import /* * ** / */ 'http://b.example/'; p{content:"@import/*"} q{background:url(http://c.example)}</style>`, "a.example b.example c.example"},
 		{`<style>@import/x"//a.example/x"; @import /* "//b.example/x"; */ x "//c.example"</style>`, ""},
+		{`<meta content="&#570;&#570;&#570;&#570;url=//a.example/"><meta content="&#8490;&#304;URL='//b.example/'">`, "a.example b.example"},
+		{"<meta content=\"\xff\xff\xff\xff\xffurl\"><meta content=\"ur\"><meta content=url><a href=//a.example>", "a.example"},
 		{`<meta http-equiv=refresh content="0; URL='http://evil.example/'"><meta content="5;url=//b.example">`, "evil.example b.example"},
 		{`<div style="background:url(http://a.example/x.png)"><p style='x:url( "//b.example/y" )'>`, "a.example b.example"},
 		{`<style>@import "http://a.example/s"; @import url('//b.example'); p{background:url(\68ttp://c.example)}</style>`, "a.example b.example c.example"},

@@ -11,11 +11,8 @@ func refresh(v []byte) (target []byte, ok bool) {
 	rest := bytes.TrimLeft(v, space)
 	after := bytes.TrimLeft(rest, "0123456789.")
 	if len(after) == len(rest) || len(after) > 0 && bytes.IndexByte([]byte(space+";,"), after[0]) < 0 {
-		i := bytes.Index(bytes.ToLower(v), []byte("url"))
-		if i < 0 {
-			return nil, false
-		}
-		return unquote(bytes.TrimLeft(v[i+3:], space+"=")), true
+		after, ok := afterURL(v)
+		return unquote(bytes.TrimLeft(after, space+"=")), ok
 	}
 	after = bytes.TrimLeft(after, space)
 	if len(after) > 0 && (after[0] == ';' || after[0] == ',') {
@@ -28,6 +25,17 @@ func refresh(v []byte) (target []byte, ok bool) {
 		}
 	}
 	return unquote(after), len(after) > 0
+}
+
+// afterURL gives what follows the first "url", in any case. It folds no more than
+// ASCII: other letters change their length by it, and places would not be the same.
+func afterURL(v []byte) (after []byte, ok bool) {
+	for i := range len(v) - 2 {
+		if bytes.EqualFold(v[i:i+3], []byte("url")) {
+			return v[i+3:], true
+		}
+	}
+	return nil, false
 }
 
 // unquote takes what stands in quotes, where the text begins with one.
